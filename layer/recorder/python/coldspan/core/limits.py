@@ -1,0 +1,29 @@
+"""Every limit the recorder keeps to, with where it comes from."""
+
+# CloudWatch embedded metric format specification.
+EMF_EVENT_BYTES = 1_000_000  # PutLogEvents: 1 MB an event; a margin for the envelope that Lambda adds under JSON logs
+EMF_METRICS_PER_DIRECTIVE = 100
+EMF_VALUES_PER_METRIC = 100
+EMF_DIMENSION_KEYS = 30
+EMF_DIMENSION_KEY_CHARS = 250
+EMF_DIMENSION_VALUE_CHARS = 1024
+EMF_NAME_CHARS = 1024
+EMF_NAMESPACE_CHARS = 1024
+
+# X-Ray segment documents and daemon.
+XRAY_DATAGRAM_BYTES = 64_000  # a UDP datagram holds 65,507; the daemon reads 64 KB, header line included
+XRAY_NAME_CHARS = 200
+XRAY_STRING_CHARS = 250
+XRAY_ANNOTATIONS = 50
+
+# Ours: what one environment may hold, so that a runaway loop costs counters and not memory.
+CALLS_PER_INVOCATION = 1_000
+CALLS_OUTSIDE = 200  # init, background and late calls waiting for a drain
+INVOCATIONS_WAITING = 20
+METRICS_PER_INVOCATION = 200
+ANNOTATIONS_PER_INVOCATION = 50
+MESSAGE_CHARS = 256
+RAW_TEXT_CHARS = 1_024  # kept on the hot path, before masking cuts it to MESSAGE_CHARS
+TOOLS_AS_DIMENSIONS = 20
+PAYLOAD_BYTES = 4_096
+PAYLOAD_DEPTH = 6

@@ -1,0 +1,157 @@
+"""The raw facts of a call and of an invocation, and the record a call becomes.
+
+`Call` and `Invocation` are what the hot path writes: numbers and short strings, never a response, an exception, a
+traceback or a request. `CallToolResult` is what leaves; `core.result` makes it when the drain runs.
+"""
+
+# Where a call's failure came from, as far as the exception itself says it.
+TIMEOUT = "timeout"
+CONNECTION = "connection"
+CANCELLED = "cancelled"
+ERROR = "error"
+
+# The index of each phase in `Call.phases`; names in the order in which they are written.
+PHASES = ("connect", "tls", "send", "wait", "receive", "serialize", "parse")
+CONNECT, TLS, SEND, WAIT, RECEIVE, SERIALIZE, PARSE = range(7)
+
+# What made the call: the AWS SDK, a plain HTTP client, or the customer by hand.
+AWS = "aws"
+HTTP = "http"
+USER = "user"
+
+
+class Call:
+    """One downstream call. Times are ns (`*_ns` monotonic, `epoch_ns` wall clock); counts are None where unknown."""
+
+    __slots__ = (
+        "attributes",  # dict of OpenTelemetry attribute names, or None
+        "cause",  # "", TIMEOUT, CONNECTION, CANCELLED or ERROR: what an exception said of itself
+        "end_ns",  # 0 while the call is open
+        "epoch_ns",
+        "error_text",  # raw text of the error, at most RAW_TEXT_CHARS; masked when drained
+        "error_type",  # the service's error code, else the exception's class name; "" when there was none
+        "http_status",  # 0 when there was no response
+        "items",
+        "items_failed",
+        "kind",  # AWS, HTTP or USER
+        "late",  # ended after its invocation had been drained
+        "operation",
+        "owner",  # the Invocation it belongs to
+        "parent",  # the Call or Invocation that was current when it began
+        "payload",  # captured and already masked and bounded, or None
+        "phases",  # list of ns by the index above, or None
+        "retries",  # attempts beyond the first
+        "span_id",  # int, 64 bit, never 0
+        "start_ns",
+        "throttles",  # attempts that were throttled, healed ones included
+        "tool",
+    )
+
+    def __init__(self, owner, parent, kind, tool, operation, span_id, epoch_ns) -> None:
+        self.owner = owner
+        self.parent = parent
+        self.kind = kind
+        self.tool = tool
+        self.operation = operation
+        self.span_id = span_id
+        self.epoch_ns = epoch_ns
+        self.start_ns = self.end_ns = self.http_status = self.retries = self.throttles = 0
+        self.error_type = self.error_text = self.cause = ""
+        self.items = self.items_failed = self.phases = self.attributes = self.payload = None
+        self.late = False
+
+
+class Invocation:
+    """One invocation, or (kind INIT and BACKGROUND) the environment outside of any. Times are ns unless named otherwise."""
+
+    __slots__ = (
+        "annotations",  # dict or None
+        "batch_failures",  # batchItemFailures the handler returned, or None
+        "calls",  # finished calls, in the order in which they ended
+        "closed",  # drained: what ends now is late, what begins now is background
+        "cpu_ns",
+        "deadline_ms",  # epoch ms, 0 when unknown
+        "dropped",  # dict reason -> count, or None
+        "end_ns",
+        "epoch_ns",
+        "error_text",
+        "error_type",
+        "flush",  # "after_response" or "before_response"
+        "function_arn",
+        "handler_ns",  # time inside the handler
+        "kind",  # "invocation", "init" or "background"
+        "metrics",  # list of (name, value, unit) or None
+        "open",  # span id -> Call, begun and not yet ended; dict operations are atomic, a counter would not be
+        "outcome",  # "", ok, error, pending, unserialisable, too_large, timeout, crash, out_of_memory, init_error
+        "overhead_ns",
+        "posted_ns",
+        "queue_ms",  # how long the event had waited, or None
+        "replay",  # a durable execution's later pass over the same event
+        "request_id",
+        "response_bytes",  # None when no response was posted
+        "span_id",
+        "start",  # cold, warm, restored, provisioned
+        "start_ns",
+        "state",  # how far it got: see hot.scope
+        "tenant_id",
+        "trace",  # core.trace.TraceHeader or None
+        "trigger",  # apigateway, sqs, ...; "" when unknown
+    )
+
+    def __init__(self, kind, request_id, span_id, start_ns, epoch_ns) -> None:
+        self.kind = kind
+        self.request_id = request_id
+        self.span_id = span_id
+        self.start_ns = start_ns
+        self.epoch_ns = epoch_ns
+        self.calls = []
+        self.open = {}
+        self.deadline_ms = self.end_ns = self.posted_ns = 0
+        self.cpu_ns = self.handler_ns = self.overhead_ns = self.state = 0
+        self.closed = self.replay = False
+        self.outcome = self.error_type = self.error_text = self.trigger = self.function_arn = self.tenant_id = ""
+        self.flush = "after_response"
+        self.start = "warm"
+        self.annotations = self.metrics = self.dropped = self.trace = None
+        self.batch_failures = self.queue_ms = self.response_bytes = None
+
+    @property
+    def calls_open(self):
+        """How many calls had begun and not ended."""
+        return len(self.open)
+
+
+class CallToolResult:
+    """One call to anything outside the handler's own code, and how it really ended.
+
+    `duration_ms` and the values of `phases` are ms, `timestamp` is epoch ms at the start. `status` is one of ok,
+    partial, throttled, timeout, rejected, error, cancelled, in_flight. `trace_id` is X-Ray's 32 hex digits without
+    dashes and version (W3C-compatible), empty when the invocation had no trace.
+    """
+
+    __slots__ = (
+        "attempts",
+        "attributes",
+        "duration_ms",
+        "items",
+        "items_failed",
+        "kind",
+        "late",
+        "message",
+        "operation",
+        "parent_id",
+        "payload",
+        "phases",
+        "request_id",
+        "span_id",
+        "status",
+        "throttles",
+        "timestamp",
+        "tool",
+        "trace_id",
+    )
+
+    @property
+    def success(self):
+        """Whether the call did all that it was asked."""
+        return self.status == "ok"

@@ -1,0 +1,72 @@
+"""The X-Ray trace header, and ids."""
+
+
+class TraceHeader:
+    """`Root=1-5759e988-bd86...;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=...` taken apart.
+
+    `root` is as in the header, `parent` 16 hex digits or "", `sampled` True only for Sampled=1 (a missing or `?` value is
+    not sampled), `rest` whatever else the header carried, kept for forwarding. Source: X-Ray developer guide, "Tracing header".
+    """
+
+    __slots__ = ("flag", "parent", "rest", "root", "sampled")
+
+    def __init__(self, root, parent, flag, rest) -> None:
+        self.root = root
+        self.parent = parent
+        self.flag = flag
+        self.sampled = flag == "1"
+        self.rest = rest
+
+    @property
+    def trace_id(self):
+        """32 hex digits, or "" when the root is not of X-Ray's shape."""
+        return self.root[2:10] + self.root[11:] if self.root else ""
+
+
+def parse(header):
+    """Give the TraceHeader of a header's text, or None when it names no well-formed root."""
+    if not header:
+        return None
+    root = parent = flag = ""
+    rest = []
+    for part in header.split(";"):
+        key, _, value = part.strip().partition("=")
+        low = key.lower()
+        if low == "root":
+            root = value
+        elif low == "parent":
+            parent = value
+        elif low == "sampled":
+            flag = value
+        elif low != "self" and part.strip():
+            rest.append(part.strip())
+    if not _is_root(root):
+        return None
+    return TraceHeader(root, parent.lower() if _is_hex(parent, 16) else "", flag, rest)
+
+
+def _is_root(text) -> bool:
+    return len(text) == 35 and text[:2] == "1-" and text[10] == "-" and _is_hex(text[2:10], 8) and _is_hex(text[11:], 24)
+
+
+def _is_hex(text, length) -> bool:
+    if len(text) != length:
+        return False
+    try:
+        bytes.fromhex(text)
+    except ValueError:
+        return False
+    return True
+
+
+def xray_header(trace, span_id):
+    """The header to send downstream: our span as Parent, every unknown part kept."""
+    parts = ["Root=" + trace.root, "Parent=%016x" % span_id]
+    if trace.flag:
+        parts.append("Sampled=" + trace.flag)
+    return ";".join(parts + trace.rest)
+
+
+def traceparent(trace, span_id):
+    """The W3C header (Trace Context level 1, version 00) for the same position in the trace."""
+    return "00-%s-%016x-%s" % (trace.trace_id, span_id, "01" if trace.sampled else "00")

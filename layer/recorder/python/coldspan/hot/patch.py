@@ -1,0 +1,40 @@
+"""Replace an attribute of somebody's class once, so that it can be put back and a second copy of us sees it."""
+
+MARK = "__coldspan__"
+
+
+def replace(owner, name, make, patches) -> None:
+    """Set `owner.name` to `make(original)` and note it in `patches` as (owner, name, original).
+
+    Does nothing when the attribute is missing, is inherited, or carries the mark of another copy of coldspan.
+    """
+    original = vars(owner).get(name)
+    if original is None or hasattr(original, MARK):
+        return
+    wrapper = make(original)
+    for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(wrapper, attribute, getattr(original, attribute, None))
+    wrapper.__wrapped__ = original
+    setattr(wrapper, MARK, True)
+    setattr(owner, name, wrapper)
+    patches.append((owner, name, original))
+
+
+def restore(patches) -> None:
+    """Put back what `replace` noted, newest first; what somebody else has wrapped since is left alone."""
+    while patches:
+        owner, name, original = patches.pop()
+        current = vars(owner).get(name)
+        if getattr(current, "__wrapped__", None) is original and hasattr(current, MARK):
+            setattr(owner, name, original)
+
+
+def drop_own_frame(error) -> None:
+    """Take our frame off an exception that passes through us, so that its traceback is the same as without us.
+
+    To be called in the `except` block of the wrapper itself, before a bare `raise`: a re-raise adds no entry for the frame
+    it leaves, so what the customer (and the runtime's stack trace) sees starts at the frame below ours.
+    """
+    trace = error.__traceback__
+    if trace is not None:
+        error.__traceback__ = trace.tb_next

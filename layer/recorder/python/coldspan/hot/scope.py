@@ -1,0 +1,97 @@
+"""Which invocation and which call the running code belongs to; begins and ends calls."""
+
+from _random import Random
+from contextvars import ContextVar
+from os import urandom
+from time import monotonic_ns, time_ns
+
+from coldspan.core import limits
+from coldspan.core.record import Call, Invocation
+
+# The Scope of this process once the recorder has started; what is called by hand finds it here.
+active = None
+
+
+class Scope:
+    """The running position, one per process. The position is a context variable, so it belongs to the thread or task.
+
+    `current` holds the innermost open Call or the Invocation; None means: outside of any invocation. Calls begun there
+    belong to `outside` (kind "init" until the first invocation, then "background").
+    """
+
+    __slots__ = ("buffer", "clock", "current", "listeners", "outside", "random", "settings", "wall")
+
+    def __init__(self, buffer, settings, clock=monotonic_ns, wall=time_ns) -> None:
+        self.buffer = buffer
+        self.settings = settings
+        self.clock = clock
+        self.wall = wall
+        self.current = ContextVar("coldspan", default=None)
+        self.listeners = None  # the customer's hooks around calls: set by hot.byhand
+        self.reseed()
+        self.outside = Invocation("init", "", self.new_id(), clock(), wall())
+
+    def reseed(self) -> None:
+        """Start a new sequence of ids: after a fork and after a restore two environments would share one."""
+        self.random = Random(int.from_bytes(urandom(16), "big"))
+
+    def new_id(self):
+        """A random 64 bit id, never 0."""
+        return self.random.getrandbits(64) or 1
+
+    def position(self):
+        """The innermost Call still open, else the live Invocation, else None. What has ended is climbed over."""
+        node = self.current.get()
+        while type(node) is Call and node.end_ns:
+            node = node.parent
+        if node is None or (node.owner if type(node) is Call else node).closed:
+            return None
+        return node
+
+    def begin(self, kind, tool, operation):
+        """Open a Call at the running position and make it the position. None when the invocation holds too many."""
+        entered = self.clock()
+        node = self.current.get()
+        while type(node) is Call and node.end_ns:
+            node = node.parent
+        if node is None:
+            node = owner = self.outside
+        else:
+            owner = node.owner if type(node) is Call else node
+            if owner.closed:
+                node = owner = self.outside
+        if len(owner.calls) + len(owner.open) >= limits.CALLS_PER_INVOCATION:
+            self.buffer.drop("calls_limit")
+            return None
+        call = Call(owner, node, kind, tool, operation, self.random.getrandbits(64) or 1, self.wall())
+        owner.open[call.span_id] = call
+        self.current.set(call)
+        if self.listeners is not None:
+            self.listeners(call, "before")
+        call.start_ns = now = self.clock()
+        owner.overhead_ns += now - entered
+        return call
+
+    def leave(self, call) -> None:
+        """Make the call's parent the position again, while the call goes on (a stream that is read later)."""
+        if self.current.get() is call:
+            self.current.set(call.parent)
+
+    def end(self, call) -> None:
+        """Close the call, once. It goes to its invocation, or, when that has been drained, to the strays as late."""
+        now = self.clock()
+        if call.end_ns:
+            return
+        call.end_ns = now
+        if self.current.get() is call:
+            self.current.set(call.parent)
+        owner = call.owner
+        owner.open.pop(call.span_id, None)
+        if owner.closed or owner.kind != "invocation":
+            call.late = owner.closed
+            self.buffer.add_stray(call)
+        else:
+            owner.calls.append(call)
+        if self.listeners is not None:
+            self.listeners(call, "after")
+        owner.overhead_ns += self.clock() - now
