@@ -1,0 +1,62 @@
+"""Turns the raw facts of a call into the record that leaves. Runs in the drain, for every call."""
+
+from coldspan.core.record import AWS, PHASES, CallToolResult
+from coldspan.core.status import status_of
+
+_NOT_FAILED = ("ok", "in_flight")
+
+
+def to_result(call, error_text=True):
+    """Give the CallToolResult of a Call.
+
+    Takes:  times in ns; `error_text` False leaves the text of errors out of `message`, their type stays.
+    Gives:  ms rounded to µs; ids as 16 hex digits; a new attributes dict, so that nothing of the call's is shared.
+    """
+    result = CallToolResult()
+    status = result.status = status_of(call)
+    owner = call.owner
+    result.tool = call.tool
+    result.operation = call.operation
+    result.kind = call.kind
+    result.duration_ms = round((call.end_ns - call.start_ns) / 1e6, 3) if call.end_ns else 0.0
+    result.timestamp = call.epoch_ns // 1_000_000
+    result.trace_id = owner.trace.trace_id if owner.trace is not None else ""
+    result.request_id = owner.request_id
+    result.span_id = "%016x" % call.span_id
+    result.parent_id = "%016x" % call.parent.span_id if call.parent is not None else ""
+    result.attempts = 1 + call.retries
+    result.throttles = call.throttles
+    result.items = call.items
+    result.items_failed = call.items_failed
+    result.late = call.late
+    result.payload = call.payload
+    result.phases = _phases(call.phases) if call.phases else {}
+    attributes = result.attributes = dict(call.attributes) if call.attributes else {}
+    if call.http_status:
+        attributes["http.response.status_code"] = call.http_status
+    if call.kind == AWS:
+        attributes["rpc.method"] = call.operation
+    result.message = ""
+    if status not in _NOT_FAILED:
+        attributes["error.type"] = call.error_type or (str(call.http_status) if call.http_status >= 300 else status)
+        result.message = _message(call, status, error_text)
+    return result
+
+
+def _phases(phases):
+    return {name: round(ns / 1e6, 3) for name, ns in zip(PHASES, phases, strict=True) if ns}
+
+
+def _message(call, status, error_text) -> str:
+    """`ErrorType: text`, masked and bounded; what is known of the failure when there was no text."""
+    kind = call.error_type
+    text = call.error_text if error_text else ""
+    if not text:
+        if kind:
+            return kind
+        if status == "partial":
+            return "%d of %s items failed" % (call.items_failed, "?" if call.items is None else call.items)
+        return "HTTP %d" % call.http_status if call.http_status >= 300 else status
+    from coldspan.core.mask import mask_text  # noqa: PLC0415  # most calls end well and never need it
+
+    return mask_text(kind + ": " + text if kind else text)
