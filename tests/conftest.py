@@ -1,4 +1,4 @@
-"""What every test gets: a clock that moves when told to, a scope of its own, and a check that nothing of ours is left."""
+"""What every test gets: a clock that moves when told to, a scope of its own, a check that nothing of ours is left."""
 
 import gc
 import os
@@ -36,8 +36,8 @@ PATCHED = re.compile(
 class FakeClock:
     """Monotonic and wall time in ns, which stand still until the test moves them.
 
-    `clock.monotonic` and `clock.wall` are what a Scope takes as `clock=` and `wall=`. With `tick_ns` set, each reading of
-    the monotonic clock moves both by as much, before it answers.
+    `clock.monotonic` and `clock.wall` are what a Scope takes as `clock=` and `wall=`. With `tick_ns` set, each reading
+    of the monotonic clock moves both by as much, before it answers.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ def scope(fake_clock, settings):
 
 
 class Ledger(dict):
-    """A Buffer's `errors` or `drops`, which tells the test's list what is counted: the drain clears the counts, not the list."""
+    """A Buffer's `errors` or `drops` that also notes each count in a list, which the drain does not clear."""
 
     def __init__(self, counts, seen) -> None:
         super().__init__(counts)
@@ -133,7 +133,7 @@ class Ledger(dict):
 
 def watched(slot, seen):
     """A property over a slot of Buffer that turns every dict stored there into a Ledger."""
-    return property(lambda self: slot.__get__(self), lambda self, counts: slot.__set__(self, Ledger(counts, seen)))
+    return property(slot.__get__, lambda self, counts: slot.__set__(self, Ledger(counts, seen)))
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def counted():
 
 @pytest.fixture(autouse=True)
 def nothing_is_lost_or_left(request, counted):
-    """A recorder that is broken and shielded must not pass: no error, no drop, no patch, thread or socket after a test."""
+    """A recorder that is broken and shielded must not pass: no error, drop, patch, thread or socket after a test."""
     before = patches_in_place(), our_threads(), datagram_sockets()
     yield
     problems = [
@@ -187,7 +187,7 @@ def undeclared(request, marker, what, seen):
 
 
 def patches_in_place():
-    """`module.attribute` or `module.Class.attribute` for all that carries our mark, and our finders on sys.meta_path."""
+    """`module.attribute` or `module.Class.attribute` for all that carries our mark; our finders on sys.meta_path."""
     found = {
         f"sys.meta_path: {type(finder).__name__}"
         for finder in sys.meta_path
@@ -226,16 +226,17 @@ def our_threads():
 def datagram_sockets():
     """Descriptors of open UDP sockets: the recorder makes no other kind."""
     found = set()
-    for entry in os.listdir("/proc/self/fd") if sys.platform == "linux" else ():
+    for entry in Path("/proc/self/fd").iterdir() if sys.platform == "linux" else ():
+        number = int(entry.name)
         try:
-            if not stat.S_ISSOCK(os.fstat(int(entry)).st_mode):
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
-            duplicate = os.dup(int(entry))
+            duplicate = os.dup(number)
         except OSError:  # the descriptor of the listing itself
             continue
         with socket.socket(fileno=duplicate) as opened:
             if opened.type == socket.SOCK_DGRAM and opened.family in {socket.AF_INET, socket.AF_INET6}:
-                found.add(int(entry))
+                found.add(number)
     return found
 
 
@@ -253,7 +254,7 @@ def pytest_collection_modifyitems(items):
 
 
 def allowed_skips(text):
-    """Patterns of tests/allowed_skips.txt: node id with `*`, two spaces or more, the reason. A line without a reason is an error."""
+    """Patterns of tests/allowed_skips.txt: node id with `*`, two spaces or more, the reason, which must be there."""
     patterns = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
