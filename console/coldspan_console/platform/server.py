@@ -1,0 +1,189 @@
+"""HTTP on loopback: every request is noted when it arrives and when it is answered."""
+
+import socket
+import socketserver
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coldspan_console.platform.ledger import Entry, Ledger
+
+REQUEST = "request"
+ANSWER = "answer"
+PHRASES = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large",
+           500: "Internal Server Error"}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Reply:
+    """What to send back. `reset` breaks the connection instead of answering."""
+
+    status: int = 202
+    body: bytes = b""
+    headers: "Sequence[tuple[str, str]]" = ()
+    reset: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request and its answer. Times are monotonic ns; `answered` stays None when no answer was sent."""
+
+    method: str
+    path: str
+    headers: "list[tuple[str, str]]"
+    body: bytes
+    connection: socket.socket = field(repr=False)
+    arrived: "Entry | None" = field(default=None, repr=False)
+    answered: "Entry | None" = field(default=None, repr=False)
+    reply: "Reply | None" = None
+
+    def header(self, name: str) -> "str | None":
+        """The value of a header, by its name in any case."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    def is_gone(self) -> bool:
+        """Whether the client has closed its connection."""
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+
+class Api(Protocol):
+    """One of the platform's APIs. A later one (Extensions, Telemetry) stands beside the Runtime API on the same server."""
+
+    prefix: str
+
+    def answer(self, exchange: Exchange) -> "Reply | None":
+        """Answer a request whose path starts with `prefix`. May wait. None: end the connection without an answer."""
+
+    def close(self) -> None:
+        """Let go of every request that waits."""
+
+
+class Server:
+    """A server on a free loopback port; `address` is "host:port", as AWS_LAMBDA_RUNTIME_API wants it."""
+
+    def __init__(self, ledger: "Ledger", apis: "Sequence[Api]") -> None:
+        self.ledger = ledger
+        self.apis = apis
+        self._exchanges: list[Exchange] = []
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="platform", daemon=True)
+        self._thread.start()
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """Every request up to now, in the order of arrival."""
+        with self._lock:
+            return list(self._exchanges)
+
+    def answer(self, exchange: Exchange) -> "Reply | None":
+        """Note the request, have it answered by the API that it is for."""
+        with self._lock:
+            self._exchanges.append(exchange)
+            exchange.arrived = self.ledger.note(REQUEST, exchange)
+        api = next((api for api in self.apis if exchange.path.startswith(api.prefix)), None)
+        return api.answer(exchange) if api else Reply(404, b"404 page not found")
+
+    def opened(self, connection: socket.socket) -> None:
+        """Remember a connection, to end it when the server closes."""
+        with self._lock:
+            self._connections.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        """Forget a connection."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def close(self) -> None:
+        """End all connections and wait for their threads."""
+        for api in self.apis:
+            api.close()
+        self._server.shutdown()
+        self._thread.join()
+        with self._lock:
+            open_ones = list(self._connections)
+        for connection in open_ones:
+            _quietly(lambda connection=connection: connection.shutdown(socket.SHUT_RDWR))
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    request_queue_size = 128
+    daemon_threads = False  # server_close then waits for them
+
+
+def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            server.opened(self.connection)
+
+        def finish(self) -> None:
+            server.closed(self.connection)
+            _quietly(super().finish)
+
+        def handle(self) -> None:
+            _quietly(super().handle)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            pass
+
+        def do_GET(self) -> None:  # noqa: N802 - the base class's convention
+            exchange = Exchange(self.command, self.path, list(self.headers.items()), self._body(), self.connection)
+            reply = server.answer(exchange)
+            if reply is None or reply.reset:
+                self.close_connection = True
+                if reply is not None:
+                    # linger of 0 s: close sends RST
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    self.connection.close()
+                return
+            exchange.reply = reply
+            head = [f"HTTP/1.1 {reply.status} {PHRASES.get(reply.status, 'Unknown')}"]
+            head += [f"{name}: {value}" for name, value in reply.headers]
+            head.append(f"Content-Length: {len(reply.body)}")
+            message = "\r\n".join(head).encode("utf-8") + b"\r\n\r\n" + reply.body
+            # noted before it is sent: what the function does upon the answer comes after
+            exchange.answered = server.ledger.note(ANSWER, exchange)
+            self.connection.sendall(message)
+
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
+
+        def _body(self) -> bytes:
+            if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+                return self._chunks()
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+        def _chunks(self) -> bytes:
+            body = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass  # trailers
+            return body
+
+    return Handler
+
+
+def _quietly(action: "Callable[[], Any]") -> None:
+    """A client that is killed in the middle of a request is part of what is simulated."""
+    try:
+        action()
+    except (OSError, ValueError):
+        pass
