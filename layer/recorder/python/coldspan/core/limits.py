@@ -20,6 +20,7 @@ XRAY_ANNOTATIONS = 50
 CALLS_PER_INVOCATION = 1_000
 CALLS_OUTSIDE = 200  # init, background and late calls waiting for a drain
 INVOCATIONS_WAITING = 20
+LINES_WAITING = 500  # encoded lines and datagrams that a drain's budget left over
 METRICS_PER_INVOCATION = 200
 ANNOTATIONS_PER_INVOCATION = 50
 MESSAGE_CHARS = 256

@@ -92,10 +92,11 @@ class Invocation:
         "span_id",
         "start",  # cold, warm, restored, provisioned
         "start_ns",
-        "state",  # how far it got: see hot.scope
+        "state",  # how far it got: see hot.bootstrap
         "tenant_id",
-        "trace",  # core.trace.TraceHeader or None
-        "trigger",  # apigateway, sqs, ...; "" when unknown
+        "trace_text",  # the trace header as it came
+        "trigger",  # what core.trigger said of the event, or None
+        "_trace",
     )
 
     def __init__(self, kind, request_id, span_id, start_ns, epoch_ns) -> None:
@@ -109,11 +110,26 @@ class Invocation:
         self.deadline_ms = self.end_ns = self.posted_ns = 0
         self.cpu_ns = self.handler_ns = self.overhead_ns = self.state = 0
         self.closed = self.replay = False
-        self.outcome = self.error_type = self.error_text = self.trigger = self.function_arn = self.tenant_id = ""
+        self.outcome = self.error_type = self.error_text = self.function_arn = self.tenant_id = self.trace_text = ""
         self.flush = "after_response"
         self.start = "warm"
-        self.annotations = self.metrics = self.dropped = self.trace = None
+        self.annotations = self.metrics = self.dropped = self.trigger = self._trace = None
         self.batch_failures = self.queue_ms = self.response_bytes = None
+
+    @property
+    def trace(self):
+        """The TraceHeader, or None; taken apart when first asked for."""
+        if self._trace is None and self.trace_text:
+            from coldspan.core.trace import parse
+
+            self._trace = parse(self.trace_text)
+            if self._trace is None:
+                self.trace_text = ""
+        return self._trace
+
+    @trace.setter
+    def trace(self, header) -> None:
+        self._trace = header
 
     @property
     def calls_open(self):

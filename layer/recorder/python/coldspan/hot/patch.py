@@ -1,6 +1,8 @@
 """Replace an attribute of somebody's class once, so that it can be put back and a second copy of us sees it."""
 
 MARK = "__coldspan__"
+# By the descriptor: a class of exceptions may define the attribute itself, and then it may do anything.
+_TRACEBACK = BaseException.__traceback__
 
 
 def replace(owner, name, make, patches) -> None:
@@ -35,6 +37,6 @@ def drop_own_frame(error) -> None:
     To be called in the `except` block of the wrapper itself, before a bare `raise`: a re-raise adds no entry for the frame
     it leaves, so what the customer (and the runtime's stack trace) sees starts at the frame below ours.
     """
-    trace = error.__traceback__
+    trace = _TRACEBACK.__get__(error)
     if trace is not None:
-        error.__traceback__ = trace.tb_next
+        _TRACEBACK.__set__(error, trace.tb_next)

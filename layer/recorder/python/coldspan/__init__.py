@@ -1,0 +1,34 @@
+"""coldspan: where an invocation's time went, and how each downstream call really ended."""
+
+_BY_HAND = ("after_call", "annotate", "before_call", "call", "metric", "tool")
+
+
+def __getattr__(name):
+    """The public names, each loaded when first used: importing the package costs nothing."""
+    if name in _BY_HAND:
+        from coldspan.hot import byhand
+
+        return getattr(byhand, name)
+    if name == "instrument":
+        from coldspan.boot.handlers import instrument
+
+        return instrument
+    if name == "CallToolResult":
+        from coldspan.core.record import CallToolResult
+
+        return CallToolResult
+    if name == "handler":
+        from coldspan.boot import handlers
+        from coldspan.hot.patch import drop_own_frame
+
+        try:
+            return handlers.redirected()
+        except BaseException as error:
+            drop_own_frame(error)
+            raise
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__():
+    return sorted([*_BY_HAND, "CallToolResult", "handler", "instrument"])

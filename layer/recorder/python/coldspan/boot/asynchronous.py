@@ -1,0 +1,74 @@
+"""Drives `async def` handlers: the managed runtime does not."""
+
+from functools import update_wrapper
+from types import CoroutineType
+
+from coldspan.hot.patch import drop_own_frame, replace
+
+CO_COROUTINE = 0x80
+_loop = None
+
+
+def is_coroutine_function(handler) -> bool:
+    """Whether calling it gives a coroutine, as far as its code tells: a function, or an object whose __call__ is one."""
+    code = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)
+    return bool(code is not None and code.co_flags & CO_COROUTINE)
+
+
+def drive(coroutine):
+    """Run the coroutine on the environment's one loop. Inside a running loop (a test's) it is given back untouched."""
+    global _loop  # noqa: PLW0603  # connections that a handler keeps belong to the loop: one for the environment
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        return coroutine
+    if _loop is None or _loop.is_closed():
+        _loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(_loop)
+    try:
+        return _loop.run_until_complete(coroutine)
+    except BaseException as error:
+        drop_own_frame(error)
+        raise
+
+
+def driven(handler):
+    """A plain function that runs the coroutine function to its end and does nothing else."""
+
+    def wrapped(*args, **kwargs):
+        try:
+            result = handler(*args, **kwargs)
+            return drive(result) if type(result) is CoroutineType else result
+        except BaseException as error:
+            drop_own_frame(error)
+            raise
+
+    return update_wrapper(wrapped, handler)
+
+
+def install(settings, patches) -> None:
+    """COLDSPAN_ENABLED=false with COLDSPAN_ASYNC_HANDLER=true: only this one look-up is wrapped, because the function relies on it."""
+    import sys
+
+    bootstrap = sys.modules.get("awslambdaric.bootstrap")
+    if bootstrap is None:
+        return
+
+    def make(original):
+        def _get_handler(handler, *args, **kwargs):
+            if handler == "coldspan.handler" and settings.handler:
+                handler = settings.handler
+            try:
+                found = original(handler, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+            return driven(found) if is_coroutine_function(found) else found
+
+        return _get_handler
+
+    replace(bootstrap, "_get_handler", make, patches)

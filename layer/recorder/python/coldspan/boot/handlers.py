@@ -1,0 +1,72 @@
+"""The handler: found by the runtime's own look-up, wrapped once, by whichever way in comes first."""
+
+import os
+import sys
+
+from coldspan.boot import start as starting
+from coldspan.hot.patch import drop_own_frame, replace
+
+REDIRECT = "coldspan.handler"
+
+
+def install(bootstrap, seam, patches) -> None:
+    """Make the runtime's look-up give the wrapped handler, and follow the redirect to COLDSPAN_HANDLER."""
+    settings = seam.settings
+
+    def make(original):
+        def _get_handler(handler, *args, **kwargs):
+            if handler == REDIRECT and settings.handler:
+                handler = settings.handler
+            try:
+                found = original(handler, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+            return seam.wrap_handler(found, _driver(settings))
+
+        return _get_handler
+
+    replace(bootstrap, "_get_handler", make, patches)
+
+
+def _driver(settings):
+    if not settings.async_handler:
+        return None
+    from coldspan.boot.asynchronous import drive
+
+    return drive
+
+
+def redirected():
+    """What `Handler: coldspan.handler` gives when the runtime looked us up by itself: the handler of COLDSPAN_HANDLER,
+    found by the runtime's own look-up, so that every error of the customer's module is the runtime's own.
+    """
+    starting.start()
+    name = os.environ.get("COLDSPAN_HANDLER", "")
+    bootstrap = sys.modules.get("awslambdaric.bootstrap")
+    if bootstrap is None or not name:
+        message = "coldspan.handler needs the Lambda runtime and COLDSPAN_HANDLER, such as app.handler"
+        raise AttributeError(message)
+    try:
+        return bootstrap._get_handler(name)
+    except BaseException as error:
+        drop_own_frame(error)
+        raise
+
+
+def instrument(handler=None, **options):
+    """Record every invocation of this handler. For a function without the layer; harmless beside it.
+
+    `@coldspan.instrument` and `@coldspan.instrument()` are the same. An `async def` handler is driven to its end on one
+    event loop for the life of the environment, also when COLDSPAN_ENABLED is false; inside a running loop its coroutine
+    is given back. Unknown options are ignored. Outside of Lambda the handler only runs.
+    """
+    if handler is None:
+        return lambda decorated: instrument(decorated, **options)
+    starting.start()
+    from coldspan.boot.asynchronous import drive, driven, is_coroutine_function
+
+    seam = starting.seam
+    if seam is not None:
+        return seam.wrap_handler(handler, drive)
+    return driven(handler) if is_coroutine_function(handler) else handler

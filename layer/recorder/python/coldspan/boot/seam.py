@@ -1,0 +1,324 @@
+"""The seam with the runtime client: where an invocation begins, how it ended, and when the drain runs.
+
+An invocation begins when `wait_next_invocation` returns and ends after `post_invocation_result` or `post_invocation_error`,
+whose originals run first, so the caller has the response before we do anything. Features are looked for, never versions.
+"""
+
+import os
+from time import CLOCK_BOOTTIME, clock_gettime_ns, process_time_ns
+
+from coldspan.core import limits
+from coldspan.core.record import Call, Invocation
+from coldspan.hot.bootstrap import BEGUN, ENTERED, POSTED, RAISED, RETURNED, wrap
+from coldspan.hot.patch import drop_own_frame, replace
+
+START_BY_INIT_TYPE = {"provisioned-concurrency": "provisioned", "snap-start": "restored"}
+
+
+class Seam:
+    """The life of the environment: init, then one invocation after the other (one at a time in each thread)."""
+
+    __slots__ = (
+        "absent",
+        "buffer",
+        "describe_event",
+        "drain",
+        "finder",
+        "init",
+        "init_end_ns",
+        "init_started_ns",
+        "restore_ns",
+        "scope",
+        "settings",
+        "started",
+        "steps",
+    )
+
+    def __init__(self, scope, finder, drain) -> None:
+        self.scope = scope
+        self.buffer = scope.buffer
+        self.settings = scope.settings
+        self.finder = finder
+        self.drain = self.buffer.shielded(drain)
+        self.absent = True  # until the runtime client's methods are wrapped
+        self.describe_event = None
+        self.started = False
+        self.restore_ns = 0
+        self.init = scope.outside
+        self.init_started_ns = scope.clock()
+        self.init_end_ns = 0  # CLOCK_BOOTTIME, the clock of a process's start time in /proc
+        shielded = self.buffer.shielded
+        self.steps = (shielded(self.describe), shielded(self.enter), shielded(self.succeed), shielded(self.fail))
+
+    # -- the runtime client ------------------------------------------------------------------------------------------
+
+    def install(self, bootstrap, patches) -> None:
+        """Wrap the methods of every client class that defines them, and the look-up of the handler."""
+        from awslambdaric import lambda_runtime_client as client
+
+        shielded = self.buffer.shielded
+        before_next, begin = shielded(self.before_next), shielded(self.begin)
+        posted, post_failed, init_failed = shielded(self.posted), shielded(self.post_failed), shielded(self.init_failed)
+
+        def make_wait(original):
+            def wait_next_invocation(self, *args, **kwargs):
+                before_next()
+                try:
+                    request = original(self, *args, **kwargs)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+                begin(request)
+                return request
+
+            return wait_next_invocation
+
+        def make_post(original):
+            is_error = original.__name__ == "post_invocation_error"
+
+            def post(self, *args, **kwargs):
+                try:
+                    answer = original(self, *args, **kwargs)
+                except BaseException as error:
+                    post_failed(error)
+                    posted(is_error, args, kwargs)
+                    drop_own_frame(error)
+                    raise
+                posted(is_error, args, kwargs)
+                return answer
+
+            return post
+
+        def make_observed(original):
+            def handle_exception(self, *args, **kwargs):
+                post_failed(*args[:1])
+                try:
+                    return original(self, *args, **kwargs)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+
+            return handle_exception
+
+        def make_init_error(original):
+            def post_init_error(self, *args, **kwargs):
+                try:
+                    return original(self, *args, **kwargs)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+                finally:
+                    init_failed(args, kwargs)
+
+            return post_init_error
+
+        for owner in [value for value in vars(client).values() if isinstance(value, type)]:
+            replace(owner, "wait_next_invocation", make_wait, patches)
+            replace(owner, "post_invocation_result", make_post, patches)
+            replace(owner, "post_invocation_error", make_post, patches)
+            replace(owner, "post_init_error", make_init_error, patches)
+            replace(owner, "handle_exception", make_observed, patches)
+        self.absent = not any(name == "wait_next_invocation" for _, name, _ in patches)
+
+    # -- the environment ---------------------------------------------------------------------------------------------
+
+    def end_init(self) -> None:
+        """The environment has started: what is imported or called from now on is not init."""
+        if not self.init_end_ns:
+            self.init_end_ns = clock_gettime_ns(CLOCK_BOOTTIME)
+            self.finder.stop_timing()
+            self.scope.outside = Invocation("background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall())
+
+    def begin_again(self) -> None:
+        """A new process began with a copy of us: nothing that was waiting here is ours to send."""
+        scope = self.scope
+        scope.reseed()
+        self.buffer.__init__()
+        scope.current.set(None)
+        scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
+        self.started = False
+        self.init_end_ns = 0
+        self.init_started_ns = scope.clock()
+
+    def init_failed(self, args, kwargs) -> None:
+        """The runtime has told the platform that init failed: one record of it, because there will be no other."""
+        scope = self.scope
+        error = args[0] if args else kwargs.get("error_response_data")
+        self.end_init()
+        invocation = Invocation("init_error", "", scope.new_id(), self.init.start_ns, self.init.epoch_ns)
+        invocation.start = self._start_kind()
+        invocation.outcome = "init_error"
+        invocation.error_type = error.get("errorType", "")
+        if self.settings.error_text:
+            invocation.error_text = error.get("errorMessage", "")[: limits.RAW_TEXT_CHARS]
+        self._close(invocation)
+
+    def _start_kind(self):
+        return START_BY_INIT_TYPE.get(self.settings.init_type, "cold")
+
+    # -- the invocation ----------------------------------------------------------------------------------------------
+
+    def live(self):
+        """The Invocation that the running code belongs to and that has not ended, or None."""
+        node = self.scope.current.get()
+        if type(node) is Call:
+            node = node.owner
+        return None if node is None or node.closed or node.kind != "invocation" else node
+
+    def before_next(self) -> None:
+        """The runtime is about to ask for an event: what has not been drained is, and the position is cleared."""
+        if not self.init_end_ns:
+            self.end_init()
+        invocation = self.live()
+        if invocation is not None:
+            self._close(invocation)
+        self.scope.current.set(None)
+
+    def begin(self, request) -> None:
+        """An event has come."""
+        scope = self.scope
+        entered = scope.clock()
+        invocation = Invocation("invocation", request.invoke_id or "", scope.new_id(), entered, scope.wall())
+        invocation.trace_text = request.x_amzn_trace_id or ""
+        invocation.function_arn = request.invoked_function_arn or ""
+        invocation.deadline_ms = int(request.deadline_time_in_ms or 0)
+        invocation.tenant_id = getattr(request, "tenant_id", None) or ""
+        self._enter_environment(invocation, entered)
+
+    def _enter_environment(self, invocation, entered) -> None:
+        if not self.started:
+            self.started = True
+            invocation.start = self._start_kind()
+        scope = self.scope
+        scope.current.set(invocation)
+        invocation.cpu_ns = -process_time_ns()
+        invocation.overhead_ns = scope.clock() - entered
+
+    def describe(self, wrapper, handler) -> None:
+        """Give the wrapper the handler's name and attributes."""
+        from functools import update_wrapper
+
+        update_wrapper(wrapper, handler)
+
+    def enter(self, args, kwargs):
+        """The handler is about to run. None when it already does: another wrapper of ours was outside."""
+        invocation = self.live()
+        clock = self.scope.clock
+        entered = clock()
+        if invocation is None:
+            if not self.absent:
+                return None
+            invocation = self._begin_without_seam(args, kwargs, entered)
+        elif invocation.state != BEGUN:
+            return None
+        invocation.state = ENTERED
+        describe_event = self.describe_event
+        if describe_event is None:
+            from coldspan.core.trigger import describe as describe_event
+
+            self.describe_event = describe_event = self.buffer.shielded(describe_event)
+        invocation.trigger = describe_event(args[0] if args else kwargs.get("event"))
+        now = clock()
+        invocation.handler_ns = -now
+        invocation.overhead_ns += now - entered
+        return invocation
+
+    def _begin_without_seam(self, args, kwargs, entered):
+        """No runtime client to watch (a runtime of somebody's own): the handler's own bounds must do."""
+        self.end_init()
+        scope = self.scope
+        context = args[1] if len(args) > 1 else kwargs.get("context")
+        invocation = Invocation("invocation", getattr(context, "aws_request_id", "") or "", scope.new_id(), entered, scope.wall())
+        invocation.trace_text = os.environ.get("_X_AMZN_TRACE_ID", "")
+        invocation.function_arn = getattr(context, "invoked_function_arn", "") or ""
+        invocation.tenant_id = getattr(context, "tenant_id", "") or ""
+        invocation.flush = "before_response"
+        remaining = getattr(context, "get_remaining_time_in_millis", None)
+        if remaining is not None:
+            invocation.deadline_ms = scope.wall() // 1_000_000 + int(remaining())
+        self._enter_environment(invocation, entered)
+        return invocation
+
+    def succeed(self, invocation, result) -> None:
+        """The handler has returned; whether its result can be sent is not known yet."""
+        entered = self.scope.clock()
+        invocation.handler_ns += entered
+        invocation.state = RETURNED
+        if type(result) is dict:
+            if "batchItemFailures" in result or "Status" in result:
+                from coldspan.core.trigger import batch_failures, durable_outcome
+
+                invocation.batch_failures = batch_failures(result)
+                invocation.outcome = durable_outcome(invocation.trigger, result)
+        invocation.overhead_ns += self.scope.clock() - entered
+        if invocation.flush == "before_response":
+            self._close(invocation)
+
+    def fail(self, invocation, error) -> None:
+        """The handler has raised. What is no Exception ends the process without a post: this is the last chance to drain."""
+        entered = self.scope.clock()
+        invocation.handler_ns += entered
+        invocation.state = RAISED
+        invocation.outcome = "error"
+        invocation.error_type = type(error).__name__
+        if self.settings.error_text:
+            invocation.error_text = str(error)[: limits.RAW_TEXT_CHARS]
+        invocation.overhead_ns += self.scope.clock() - entered
+        if invocation.flush == "before_response" or not isinstance(error, Exception):
+            invocation.flush = "before_response"
+            self._close(invocation)
+
+    def post_failed(self, error) -> None:
+        """The response did not arrive: too large on Lambda's side, or the connection to it broke."""
+        invocation = self.live()
+        if invocation is None or invocation.state == POSTED:
+            return
+        text = str(error)
+        too_large = "413" in text
+        invocation.outcome = "too_large" if too_large else "error"
+        invocation.error_type = "Function.ResponseSizeTooLarge" if too_large else type(error).__name__
+        if self.settings.error_text:
+            invocation.error_text = text[: limits.RAW_TEXT_CHARS]
+
+    def posted(self, is_error, args, kwargs) -> None:
+        """The runtime has posted the result or the error: decide the outcome, then drain."""
+        invocation = self.live()
+        if invocation is None or (args and args[0] != invocation.request_id):
+            return
+        invocation.posted_ns = self.scope.clock()
+        body = args[1] if len(args) > 1 else kwargs.get("error_response_data" if is_error else "result_data")
+        if body is not None:
+            invocation.response_bytes = len(body if isinstance(body, bytes) or body.isascii() else body.encode())
+        if is_error and invocation.state != RAISED and not invocation.error_type:
+            self._read_error(invocation, body)
+        elif not invocation.outcome:
+            invocation.outcome = "ok"
+        invocation.state = POSTED
+        self._close(invocation)
+
+    def _read_error(self, invocation, body) -> None:
+        """An error that the handler did not raise: its event did not decode, or its result could not be encoded."""
+        from json import loads
+
+        invocation.outcome = "unserialisable" if invocation.state == RETURNED else "error"
+        error = loads(body)
+        invocation.error_type = error.get("errorType", "")
+        if self.settings.error_text:
+            invocation.error_text = error.get("errorMessage", "")[: limits.RAW_TEXT_CHARS]
+
+    def _close(self, invocation) -> None:
+        invocation.end_ns = self.scope.clock()
+        if invocation.cpu_ns < 0:
+            invocation.cpu_ns += process_time_ns()
+        if not invocation.outcome:
+            invocation.outcome = "ok"
+        invocation.closed = True
+        self.scope.current.set(None)
+        self.buffer.add_invocation(invocation)
+        self.drain(self, invocation)
+
+    # -- the handler -------------------------------------------------------------------------------------------------
+
+    def wrap_handler(self, handler, drive=None):
+        """The handler in our wrapper; itself when it is wrapped already or cannot be called."""
+        return wrap(handler, *self.steps, drive)

@@ -1,0 +1,111 @@
+"""Starts the recorder, once, and never raises: a process without it is better than no process."""
+
+import os
+import sys
+
+from coldspan.boot.settings import Settings
+from coldspan.core.buffer import Buffer
+from coldspan.hot import scope as hot_scope
+from coldspan.hot.patch import MARK, restore
+
+# The module whose execution calls for a hook -> where the hook's `install(module, scope, patches)` is.
+HOOKS = {
+    "botocore.client": "coldspan.hot.botocore",
+    "aiobotocore.client": "coldspan.hot.aiobotocore",
+    "http.client": "coldspan.hot.http_client",
+    "urllib3.connectionpool": "coldspan.hot.urllib3",
+    "httpx": "coldspan.hot.httpx",
+    "httpx2": "coldspan.hot.httpx",
+    "aiohttp.client": "coldspan.hot.aiohttp",
+    "mcp.client.session": "coldspan.hot.mcp",
+    "concurrent.futures.thread": "coldspan.hot.threads",
+}
+
+seam = None
+finder = None
+patches = []
+
+
+def start() -> None:
+    """Start recording in this process: patches, import hook, fork and snapshot hooks. Does nothing the second time,
+    outside of Lambda, where another copy of us is at work, and where COLDSPAN_ENABLED is false.
+    """
+    if seam is not None or not os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+        return
+    for entry in sys.meta_path:
+        if hasattr(entry, MARK):
+            return
+    buffer = Buffer()
+    buffer.shielded(_start)(buffer)
+    if "_start" in buffer.errors:
+        stop()  # half a recorder is worse than none
+
+
+def _start(buffer) -> None:
+    global finder, seam  # noqa: PLW0603  # one recorder a process is what the platform has
+
+    settings = Settings(os.environ)
+    if not settings.enabled:
+        if settings.async_handler:
+            from coldspan.boot import asynchronous
+
+            asynchronous.install(settings, patches)
+        return
+    from coldspan.boot.imports import Finder
+    from coldspan.boot.seam import Seam
+
+    scope = hot_scope.Scope(buffer, settings)
+    table = {name: _hook(scope, where) for name, where in HOOKS.items()}
+    table["awslambdaric.bootstrap"] = lambda module: _hook_runtime(module)
+    finder = Finder(table, buffer.shielded)
+    seam = Seam(scope, finder, _drain)
+    hot_scope.active = scope
+    sys.meta_path.insert(0, finder)
+    finder.catch_up()
+    if "threading" in sys.modules:
+        _hook(scope, "coldspan.hot.threads")(sys.modules["threading"])
+    else:
+        table["threading"] = _hook(scope, "coldspan.hot.threads")
+    os.register_at_fork(after_in_child=buffer.shielded(_after_fork))
+    if settings.init_type == "snap-start":
+        from coldspan.boot import restored
+
+        restored.install(seam)
+
+
+def _hook(scope, where):
+    def install(module) -> None:
+        __import__(where)
+        sys.modules[where].install(module, scope, patches)
+
+    return install
+
+
+def _hook_runtime(bootstrap) -> None:
+    from coldspan.boot import handlers
+
+    seam.install(bootstrap, patches)
+    handlers.install(bootstrap, seam, patches)
+
+
+def _after_fork() -> None:
+    if seam is not None:
+        seam.begin_again()
+
+
+def _drain(*args) -> None:
+    """The first drain loads what drains: after the response, not before it."""
+    from coldspan.drain.flush import Drain
+
+    drain = Drain(seam)
+    seam.drain = seam.buffer.shielded(drain.run)
+    seam.drain(*args)
+
+
+def stop() -> None:
+    """Take every patch and the import hook away again."""
+    global finder, seam  # noqa: PLW0603
+    restore(patches)
+    if finder in sys.meta_path:
+        sys.meta_path.remove(finder)
+    finder = seam = hot_scope.active = None

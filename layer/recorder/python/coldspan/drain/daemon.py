@@ -1,0 +1,50 @@
+"""Sends datagrams to the X-Ray daemon."""
+
+from os import getpid
+
+DEFAULT_PORT = 2000
+
+
+def parse_address(text):
+    """(host, port) of AWS_XRAY_DAEMON_ADDRESS: `ip:port` or `tcp:ip:port udp:ip:port`. None when there is none."""
+    for part in text.split():
+        if part.startswith("tcp:"):
+            continue
+        host, colon, port = part.removeprefix("udp:").rpartition(":")
+        if colon and host and port.isdigit():
+            return host.strip("[]"), int(port)
+    return None
+
+
+class Daemon:
+    """An unconnected, non-blocking UDP socket, opened when first used and again in a new process or after a restore."""
+
+    __slots__ = ("address", "pid", "socket")
+
+    def __init__(self, address) -> None:
+        self.address = address
+        self.socket = None
+        self.pid = 0
+
+    def send(self, datagram):
+        """Send one datagram. Gives "" or the reason why it was lost."""
+        import _socket
+
+        if self.socket is None or self.pid != getpid():
+            family = _socket.AF_INET6 if ":" in self.address[0] else _socket.AF_INET
+            self.socket = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            self.socket.setblocking(False)
+            self.pid = getpid()
+        try:
+            self.socket.sendto(datagram, self.address)
+        except BlockingIOError:
+            return "xray_socket_full"
+        except OSError:
+            return "xray_send_failed"
+        return ""
+
+    def close(self) -> None:
+        """Close the socket; the next send opens another."""
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None

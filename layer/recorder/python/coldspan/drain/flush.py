@@ -1,0 +1,215 @@
+"""The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
+
+import os
+import sys
+
+from coldspan.core import limits, policy
+from coldspan.core.emf import EmfEncoder
+from coldspan.core.result import to_result
+from coldspan.drain import stdout
+
+QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
+FAILED = ("partial", "throttled", "timeout", "error")
+
+
+class Drain:
+    """What one process sends. `pending` holds what did not fit into the last budget, as (send, bytes, drops of it)."""
+
+    def __init__(self, seam, write=stdout.write, daemon=None) -> None:
+        self.seam = seam
+        self.scope = seam.scope
+        self.buffer = seam.buffer
+        settings = self.settings = seam.settings
+        level = settings.log_level.upper() if settings.log_format.upper() == "JSON" else ""
+        self.emf = EmfEncoder(
+            settings.namespace, settings.function, settings.tools, level if level in QUIET_LEVELS else ""
+        )
+        self.write = write
+        self.daemon = daemon
+        self.xray = None
+        self.pending = []
+        self.last_ns = 0
+        self.carried_ns = 0  # what the last drain spent after it had encoded its last record
+        self.encoded_ns = 0
+        self.facts = {"function_version": settings.version, "memory_mb": settings.memory_mb}
+        if settings.problems:
+            self.facts["settings_refused"] = settings.problems
+        self.init_told = False
+        shielded = self.buffer.shielded
+        self.encode, self.encode_xray, self.tell_init = (
+            shielded(step) for step in (self._encode, self._encode_xray, self._tell_init)
+        )
+
+    def run(self, seam, invocation) -> None:
+        """Send what waits. `invocation` is the one that has just ended: its deadline holds."""
+        scope = self.scope
+        began = scope.clock()
+        left_ms = invocation.deadline_ms - scope.wall() / 1e6 if invocation.deadline_ms else None
+        if not policy.may_start(left_ms, self.last_ns / 1e6):
+            return
+        until = began + self.settings.flush_ns
+        waiting, self.buffer.waiting = self.buffer.waiting, []
+        strays, self.buffer.strays = self.buffer.strays, []
+        init_calls = [call for call in strays if call.owner is seam.init]
+        late = [call for call in strays if call.owner is not seam.init]
+        self.encoded_ns = began
+        for index, record in enumerate(waiting):
+            if not self.encode(record, init_calls, late if index == 0 else ()):
+                self.buffer.drop("records_unencodable")
+        self._send(until)
+        ended = scope.clock()
+        self.last_ns = ended - began
+        self.carried_ns += ended - self.encoded_ns
+
+    # -- encoding ----------------------------------------------------------------------------------------------------
+
+    def _encode(self, invocation, init_calls, late) -> bool:
+        settings, scope = self.settings, self.scope
+        error_text = settings.error_text
+        results = [to_result(call, error_text) for call in invocation.calls]
+        stray_results = [to_result(call, error_text) for call in late]
+        facts = dict(self.facts)
+        if not self.init_told:
+            self.tell_init(invocation, facts, [to_result(call, error_text) for call in init_calls])
+        self._describe_trigger(invocation)
+        if invocation.error_text:
+            from coldspan.core.mask import mask_text
+
+            invocation.error_text = mask_text(invocation.error_text)
+        duration_ms = (invocation.end_ns - invocation.start_ns) / 1e6
+        failed = invocation.outcome not in ("ok", "pending") or any([result.status in FAILED for result in results])
+        detail = policy.in_detail(
+            failed, invocation.start, duration_ms, settings.slow_ms, settings.detail, scope.random.random()
+        )
+        drops = self._take_counts(invocation, facts)
+        now = scope.clock()
+        invocation.overhead_ns += now - self.encoded_ns + self.carried_ns
+        self.carried_ns = 0
+        self.encoded_ns = now
+        if settings.emf:
+            lines = self.emf.invocation_lines(invocation, results, facts, detail)
+            if stray_results:
+                lines += self.emf.stray_lines(stray_results, scope.wall() // 1_000_000)
+            for line in lines:
+                self._queue(self.write, line, drops)
+                drops = None
+        self.encode_xray(invocation, results, facts)
+        for reason, count in self.emf.drops.items():
+            self.buffer.drop(reason, count)
+        self.emf.drops.clear()
+        self._release(invocation, len(results))
+        return True
+
+    def _release(self, invocation, told) -> None:
+        """Let go of the calls; one that ended on another thread while they were encoded goes with the next drain."""
+        calls, invocation.calls = invocation.calls, []
+        for call in calls[told:]:
+            call.late = True
+            self.buffer.add_stray(call)
+
+    def _take_counts(self, invocation, facts):
+        """The counts that this record reports; they come back if its line is lost."""
+        buffer = self.buffer
+        if buffer.errors:
+            facts["errors"], buffer.errors = buffer.errors, {}
+        if buffer.drops:
+            invocation.dropped, buffer.drops = buffer.drops, {}
+        return invocation.dropped
+
+    def _describe_trigger(self, invocation) -> None:
+        described = invocation.trigger
+        invocation.trigger = ""
+        if described is not None:
+            from coldspan.core.trigger import queue_ms
+
+            invocation.trigger = described[0]
+            invocation.queue_ms = queue_ms(described[1], invocation.epoch_ns // 1_000_000)
+
+    def _tell_init(self, invocation, facts, init_results) -> None:
+        """The start of the environment goes into its first record."""
+        self.init_told = True
+        seam = self.seam
+        from coldspan.core.importtree import summarise
+
+        layers = ("/opt/", os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + "/")
+        init = summarise(seam.finder.tree, os.environ.get("LAMBDA_TASK_ROOT", ""), layers)
+        seam.finder.tree = []
+        if seam.init_end_ns:
+            facts["init_ms"] = init["ms"] = round((seam.init_end_ns - process_start_ns()) / 1e6, 3)
+        if seam.restore_ns:
+            init["after_restore_ms"] = round(seam.restore_ns / 1e6, 3)
+        init["calls"] = init_results
+        facts["init"] = init
+        if init_results:
+            facts["init_calls"] = init_results
+
+    # -- X-Ray -------------------------------------------------------------------------------------------------------
+
+    def _encode_xray(self, invocation, results, facts) -> None:
+        settings = self.settings
+        if settings.xray == "off" or not settings.xray_address:
+            return
+        trace = invocation.trace
+        if trace is None or not trace.sampled or not trace.parent:
+            return
+        if self.xray is None:
+            from coldspan.core.xray import XRayEncoder
+            from coldspan.drain.daemon import Daemon, parse_address
+
+            self.xray = XRayEncoder(settings.function)
+            if self.daemon is None:
+                address = parse_address(settings.xray_address)
+                if address is None:
+                    settings.xray_address = ""
+                    return
+                self.daemon = Daemon(address)
+        if settings.xray == "auto" and others_trace():
+            results = []
+        for datagram in self.xray.datagrams(invocation, results, facts):
+            self._queue(self._send_datagram, datagram, None)
+
+    def _send_datagram(self, datagram) -> bool:
+        reason = self.daemon.send(datagram)
+        if reason:
+            self.buffer.drop(reason)
+        return True
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def _queue(self, send, data, drops) -> None:
+        if len(self.pending) >= limits.LINES_WAITING:
+            _, _, lost = self.pending.pop(0)
+            self.buffer.drop("lines_buffer_full")
+            for reason, count in (lost or {}).items():
+                self.buffer.drop(reason, count)
+        self.pending.append((send, data, drops))
+
+    def _send(self, until) -> None:
+        pending, clock = self.pending, self.scope.clock
+        sent = 0
+        for send, data, _ in pending:
+            if clock() >= until or not send(data):
+                break
+            sent += 1
+        del pending[:sent]
+
+
+def process_start_ns():
+    """When this process started, in ns of CLOCK_BOOTTIME; the kernel tells it to 10 ms. Source: proc(5), field 22."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[19]) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def others_trace() -> bool:
+    """Whether another instrument already sends subsegments for calls: then ours would be the second of each."""
+    modules = sys.modules
+    patcher = modules.get("aws_xray_sdk.core.patcher")
+    if patcher is not None and getattr(patcher, "_PATCHED_MODULES", None):
+        return True
+    trace = modules.get("opentelemetry.trace")
+    if trace is not None and "opentelemetry.sdk.trace" in modules:
+        provider = getattr(trace, "_TRACER_PROVIDER", None)
+        if provider is not None:
+            return True
+    return "ddtrace.trace" in modules or "ddtrace._trace.tracer" in modules

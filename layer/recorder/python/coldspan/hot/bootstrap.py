@@ -1,0 +1,44 @@
+"""The wrapper around the customer's handler.
+
+The file has this name because the runtime client cuts leading frames of files called bootstrap.py from the stack trace it
+posts. The wrapper also takes its own frame off what passes through, so the name is the second lock.
+"""
+
+from types import CoroutineType
+
+from coldspan.hot.patch import MARK, drop_own_frame
+
+# Invocation.state: how far it got.
+BEGUN, ENTERED, RETURNED, RAISED, POSTED = range(5)
+
+
+def wrap(handler, describe, enter, succeed, fail, drive=None):
+    """Give a callable that runs the handler once and tells its three steps.
+
+    All four steps must be shielded. `describe(wrapper, handler)` copies name and attributes; `enter(args, kwargs)` gives
+    the Invocation, or None when this call is not an invocation of its own (a second wrapper around the same handler);
+    `succeed(invocation, result)` and `fail(invocation, error)` end it. `drive` runs a coroutine to its end; None leaves a
+    coroutine to the runtime. What cannot be called is given back as it is, so that the error is the runtime's own.
+    """
+    if not callable(handler) or hasattr(handler, MARK):
+        return handler
+
+    def wrapped(*args, **kwargs):
+        invocation = enter(args, kwargs)
+        try:
+            result = handler(*args, **kwargs)
+            if drive is not None and type(result) is CoroutineType:
+                result = drive(result)
+        except BaseException as error:
+            if invocation is not None:
+                fail(invocation, error)
+            drop_own_frame(error)
+            raise
+        if invocation is not None:
+            succeed(invocation, result)
+        return result
+
+    describe(wrapped, handler)
+    wrapped.__wrapped__ = handler
+    setattr(wrapped, MARK, True)
+    return wrapped
