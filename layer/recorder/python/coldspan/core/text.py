@@ -1,0 +1,166 @@
+"""How records become JSON text: one pass of the C encoder, and a slow, forgiving pass for what it refuses."""
+
+from json import JSONEncoder
+from json.encoder import c_make_encoder, encode_basestring_ascii
+
+from coldspan.core.record import CallToolResult
+
+quote = encode_basestring_ascii
+
+_DEPTH = 32  # our own nesting is below 12; deeper is a customer's structure or a cycle
+_INT_BITS = 1_024  # the range of a double: larger integers are legal JSON that readers refuse
+_EARLIEST_MS = 1_577_836_800_000  # 2020-01-01; before the product existed
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01
+_DAY_MS = 86_400_000
+_DAY_NS = _DAY_MS * 1_000_000
+_TEXTUAL = ("decimal", "datetime", "uuid")  # whose text says all there is: a Decimal comes with every DynamoDB item
+# A half of a pair as the encoder writes it. Alone it is no character and a strict reader refuses the whole line.
+_SURROGATES = tuple("\\ud" + digit for digit in "89abcdef")
+
+
+def count(drops, reason, more=1) -> None:
+    """Add to a dict of reason -> count."""
+    drops[reason] = drops.get(reason, 0) + more
+
+
+def as_record(result):
+    """Give a CallToolResult as the dict that leaves; what was not asked for or is not so (payload, late) is absent."""
+    if type(result) is not CallToolResult:
+        raise TypeError(type(result).__name__)
+    record = {
+        "tool": result.tool,
+        "operation": result.operation,
+        "status": result.status,
+        "success": result.status == "ok",
+        "message": result.message,
+        "duration_ms": result.duration_ms,
+        "timestamp": result.timestamp,
+        "trace_id": result.trace_id,
+        "span_id": result.span_id,
+        "parent_id": result.parent_id,
+        "attempts": result.attempts,
+        "items": result.items,
+        "items_failed": result.items_failed,
+        "phases": result.phases or {},
+        "attributes": result.attributes or {},
+    }
+    if result.throttles:
+        record["throttles"] = result.throttles
+    if result.payload is not None:
+        record["payload"] = result.payload
+    if result.late:
+        record["late"] = True
+    if result.late or not result.trace_id:
+        record["request_id"] = result.request_id
+    return record
+
+
+def _encoder():
+    # JSONEncoder.encode makes a new C encoder at each call (4,000 instructions); this makes one. No check for cycles:
+    # they end in RecursionError, which the slow pass answers.
+    try:
+        once = c_make_encoder(None, as_record, quote, None, ":", ",", False, False, False)
+        "".join(once({"probe": [0.5, None]}, 0))
+    except TypeError:  # another interpreter, or another signature
+        return JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=as_record).encode
+    return lambda value: "".join(once(value, 0))
+
+
+_encode = _encoder()
+
+
+def to_json(value, drops):
+    """Encode any value as ASCII JSON; never raises.
+
+    What JSON cannot hold (NaN, objects, cycles, half surrogates, huge integers) is replaced by text and counted in
+    `drops` as "values_unencodable".
+    """
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RecursionError is a RuntimeError
+        return _encode(_plain(value, drops, 0))
+    if "\\ud" in text and any(mark in text for mark in _SURROGATES):
+        return _encode(_plain(value, drops, 0))
+    return text
+
+
+def _plain(value, drops, depth):
+    """A copy that JSON can hold, made with the base types' own methods, so that no code of the customer's runs."""
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return _whole(str.__str__(value), drops)
+    if isinstance(value, int):
+        if int.bit_length(value) <= _INT_BITS:
+            return int.__int__(value)
+    elif isinstance(value, float):
+        if float.__sub__(value, value) == 0:  # neither NaN nor infinite
+            return float.__float__(value)
+    elif type(value).__module__ in _TEXTUAL:
+        return str(value)
+    elif depth < _DEPTH:
+        if type(value) is CallToolResult:
+            return _plain(as_record(value), drops, depth)
+        if isinstance(value, dict):
+            return {_key(key, drops): _plain(item, drops, depth + 1) for key, item in dict.copy(value).items()}
+        for kind in (list, tuple, set, frozenset):
+            if isinstance(value, kind):
+                return [_plain(item, drops, depth + 1) for item in list(kind.__iter__(value))]
+    return _named(value, drops)
+
+
+def _key(key, drops):
+    if isinstance(key, str):
+        return _whole(str.__str__(key), drops)
+    plain = _plain(key, drops, _DEPTH)
+    return plain if isinstance(plain, str) else str(plain)
+
+
+def _named(value, drops):
+    count(drops, "values_unencodable")
+    return "<" + _whole(type(value).__name__, drops) + ">"
+
+
+def _whole(text, drops):
+    """The text with every half surrogate replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        count(drops, "values_unencodable")
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def elapsed_ns(invocation, drops):
+    """How long the invocation took, in ns; 0 (and counted) when its clock cannot be right."""
+    elapsed = invocation.end_ns - invocation.start_ns if invocation.end_ns else 0
+    if 0 <= elapsed <= _DAY_NS:
+        return elapsed
+    count(drops, "clock_replaced")
+    return 0
+
+
+def began_ns(invocation, elapsed, drops):
+    """The epoch ns at which the invocation began.
+
+    A wall clock that cannot be right is replaced by the platform's deadline, else by the time in the trace's root, else
+    by the nearest possible time: CloudWatch and X-Ray silently drop what is dated far off. Counted in `drops`.
+    """
+    epoch_ms = invocation.epoch_ns // 1_000_000
+    deadline_ms = invocation.deadline_ms
+    if _EARLIEST_MS < deadline_ms < _LATEST_MS:
+        if deadline_ms - _DAY_MS < epoch_ms < deadline_ms + _DAY_MS // 24:
+            return invocation.epoch_ns
+        epoch_ms = deadline_ms - elapsed // 1_000_000
+    elif _EARLIEST_MS < epoch_ms < _LATEST_MS:
+        return invocation.epoch_ns
+    else:
+        rooted_ms = int(invocation.trace.root[2:10], 16) * 1_000 if invocation.trace else 0
+        epoch_ms = sane_ms(rooted_ms)
+    count(drops, "clock_replaced")
+    return epoch_ms * 1_000_000
+
+
+def sane_ms(epoch_ms):
+    """The time itself when it can be right, else the nearest that can."""
+    return min(max(epoch_ms, _EARLIEST_MS), _LATEST_MS)

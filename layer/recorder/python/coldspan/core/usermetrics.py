@@ -1,0 +1,73 @@
+"""The user's own metrics: refused or accepted one by one, and written in lines of their own."""
+
+from coldspan.core import limits
+from coldspan.core.text import count, quote, to_json
+
+_BYTES = ("Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes")
+_BITS = ("Bits", "Kilobits", "Megabits", "Gigabits", "Terabits")
+# CloudWatch API reference, MetricDatum, "Unit".
+UNITS = frozenset(
+    ("Seconds", "Microseconds", "Milliseconds", "Percent", "Count", "Count/Second", "None")
+    + _BYTES + _BITS + tuple([unit + "/Second" for unit in _BYTES + _BITS])
+)
+LARGEST = 2.0**360  # CloudWatch API reference, MetricDatum, "Value"
+_ALSO_RESERVED = frozenset(("request_id", "trace_id", "level", "timestamp"))
+
+
+class UserMetrics:
+    """Encodes a list of (name, value, unit). `head` makes the constant start of a line."""
+
+    __slots__ = ("_head", "_reserved")
+
+    def __init__(self, head, reserved) -> None:
+        self._head = head
+        self._reserved = reserved | _ALSO_RESERVED
+
+    def write(self, lines, metrics, timestamp_ms, common, drops) -> None:
+        """Append the lines; a name, value or unit that CloudWatch would drop is refused and counted, one by one."""
+        units, values = {}, {}
+        for name, value, unit in metrics:
+            number = _number(value)
+            unit = unit or "None"
+            if number is None or unit not in UNITS or not self._may_be_named(name):
+                count(drops, "metrics_refused")
+            elif units.setdefault(name, (unit,)) != (unit,):  # merging two units would give one false series
+                count(drops, "metrics_refused")
+            else:
+                values.setdefault(name, []).append(number)
+        tail = "," + to_json(common, drops)[1:] if common else "}"
+        step = limits.EMF_VALUES_PER_METRIC
+        while values:
+            names = list(values)[: limits.EMF_METRICS_PER_DIRECTIVE]
+            line = self._head({name: units[name] for name in names}) % timestamp_ms
+            for name in names:
+                line += "," + quote(name) + ":" + to_json(values[name][:step], drops)
+                del values[name][:step]
+                if not values[name]:
+                    del values[name]
+            lines.append((line + tail + "\n").encode())
+
+    def _may_be_named(self, name) -> bool:
+        return (
+            type(name) is str
+            and 0 < len(name) <= limits.EMF_NAME_CHARS
+            and name.isascii()
+            and name.isprintable()
+            and not name.isspace()
+            and name not in self._reserved
+        )
+
+
+def _number(value):
+    """The value as an int or float CloudWatch takes, else None."""
+    kind = type(value)
+    if kind is not int and kind is not float:
+        if kind is bool:
+            return int(value)
+        if not hasattr(kind, "__float__"):  # a Decimal from DynamoDB has it, a text has not
+            return None
+        try:
+            value = float(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return value if -LARGEST <= value <= LARGEST else None
