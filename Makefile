@@ -1,0 +1,77 @@
+# Every target sets up what it needs: a Python 3.11 to 3.14 is found (or named: make PYTHON=...), environments are made
+# once for each content of their requirements file. What takes arguments takes them as ARGS="...".
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+export PYTHON
+
+PY := .venv/bin/python
+ARGS ?=
+PYTEST := $(PY) -m pytest $(ARGS)
+recorder_sources := $(shell find layer/recorder -name __pycache__ -prune -o -type f -print)
+
+.PHONY: help
+help:  ## print this
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-24s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: layer venv-sam  ## run every sample on the real emulator, locally, and show what was recorded (no Docker, no account)
+	@$(PY) -m coldspan_console.demo $(ARGS)
+
+.PHONY: test
+test: venv  ## run the fast suites: unit and contract
+	@$(PYTEST) $(wildcard tests/unit tests/contract)
+
+.PHONY: lint
+lint: venv  ## check style, format and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+.PHONY: format
+format: venv  ## format the code
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix --quiet . || true
+
+.PHONY: layer
+layer: venv build/coldspan-recorder.zip  ## build the recorder layer: build/recorder (what is mounted at /opt) and its zip
+
+build/coldspan-recorder.zip: $(recorder_sources) | venv
+	@$(PY) layer/recorder/build.py --into build/recorder --zip $@
+
+.PHONY: fault
+fault: layer  ## run the table of stages and faults
+	@$(PYTEST) $(wildcard tests/fault)
+
+.PHONY: process
+process: layer  ## run the suite of fresh interpreters, fork, threads and signals
+	@$(PYTEST) $(wildcard tests/process)
+
+.PHONY: e2e
+e2e: layer venv-sam  ## run the layer on the real emulator (and by sam local, where there is Docker)
+	@$(PYTEST) $(wildcard tests/e2e)
+
+.PHONY: test-aiobotocore
+test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pins an old botocore
+	@.ci/venv .venv-aiobotocore requirements/aiobotocore.txt
+	@.venv-aiobotocore/bin/python -m pytest $(ARGS) $(shell find tests -name '*aiobotocore*.py')
+
+.PHONY: bench
+bench: layer  ## measure coldspan and its peers side by side; results go to bench/results
+	@$(PY) bench/run.py $(ARGS)
+
+.PHONY: validate
+validate: venv-sam  ## check template.yaml with sam
+	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint
+
+.PHONY: venv
+venv:
+	@.ci/venv .venv requirements/test.txt
+
+.PHONY: venv-sam
+venv-sam:
+	@.ci/venv .venv-sam requirements/sam.txt
+
+.PHONY: clean
+clean:  ## remove what make has made
+	rm -rf build dist .venv .venv-* .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find layer console functions tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,199 @@
+"""Builds the recorder layer: the tree Lambda mounts at /opt, with byte code for every Python found, and its zip.
+
+    python build.py --into DIR [--zip FILE] [--python PATH ...]
+
+/opt is read-only, so Lambda compiles what has no byte code at every cold start. The byte code is unchecked-hash: it is
+loaded without a look at the source, whatever the file times are. It leaves out annotations and docstrings, which cost
+instructions and memory and are read by nobody at run time (figures: docs/decisions/0001-byte-code-in-the-layer.md).
+"""
+
+import argparse
+import ast
+import importlib.util
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent
+MOUNTED_AT = "/opt"
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")  # what the recorder supports
+SOURCES = ("coldspan", "python")  # of this folder, what belongs into the layer
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold: the same tree is the same zip
+UNCHECKED_HASH = (0b01).to_bytes(4, "little")  # PEP 552
+
+
+class Lean(ast.NodeTransformer):
+    """Takes the annotations off; docstrings and asserts fall to optimize=2."""
+
+    def visit_FunctionDef(self, node):
+        """A def loses what stands behind its colons and its arrow."""
+        self.generic_visit(node)
+        node.returns = None
+        known = node.args
+        for argument in (*known.posonlyargs, *known.args, *known.kwonlyargs, known.vararg, known.kwarg):
+            if argument is not None:
+                argument.annotation = None
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815  # the name ast.NodeVisitor looks for
+
+    def visit_AnnAssign(self, node):
+        """`name: type = value` becomes `name = value`."""
+        self.generic_visit(node)
+        made = ast.Pass() if node.value is None else ast.Assign(targets=[node.target], value=node.value)
+        return ast.copy_location(made, node)
+
+
+def compile_tree(root):
+    """Write byte code of the running interpreter beside every module under `root`, which will be mounted at /opt."""
+    for source in sorted(Path(root).rglob("*.py")):
+        text = source.read_bytes()
+        mounted = f"{MOUNTED_AT}/{source.relative_to(root).as_posix()}"  # as it is loaded: no correction
+        tree = ast.fix_missing_locations(Lean().visit(ast.parse(text, mounted)))
+        code = compile(tree, mounted, "exec", dont_inherit=True, optimize=2)
+        target = Path(importlib.util.cache_from_source(str(source), optimization=""))
+        target.parent.mkdir(exist_ok=True)
+        header = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(text)
+        target.write_bytes(header + marshal.dumps(code))
+
+
+def version_of(interpreter):
+    """`3.12` for a CPython that starts, else None (a shim without its version, a name that is not there)."""
+    ask = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [interpreter, "-I", "-c", ask],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    name, _, version = done.stdout.strip().partition(" ")
+    return version if done.returncode == 0 and name == "cpython" else None
+
+
+def candidates(version):
+    """Where a Python of this version may be, likeliest first."""
+    name = f"python{version}"
+    if sys.version_info[:2] == tuple(int(part) for part in version.split(".")):
+        yield sys.executable
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        found = shutil.which(name, path=folder) if folder else None
+        if found:
+            yield found
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local/share/uv/python")
+    for home, pattern in ((pyenv / "versions", f"{version}.*"), (uv, f"cpython-{version}.*")):
+        for folder in sorted(home.glob(pattern), reverse=True):
+            yield str(folder / "bin" / name)
+    for folder in ("/usr/local/bin", "/opt/homebrew/bin", f"/opt/python/{version}/bin", "/var/lang/bin"):
+        yield f"{folder}/{name}"
+
+
+def find_interpreters(named=()):
+    """A mapping of version to interpreter: those named, then for the other versions the first one that starts."""
+    found = {}
+    for interpreter in named:
+        version = version_of(interpreter)
+        if version not in VERSIONS:
+            sys.exit(f"{interpreter}: not a CPython of {', '.join(VERSIONS)}")
+        found[version] = interpreter
+    for version in VERSIONS:
+        if version not in found:
+            working = (path for path in dict.fromkeys(candidates(version)) if version_of(path) == version)
+            interpreter = next(working, None)
+            if interpreter:
+                found[version] = interpreter
+    return found
+
+
+def copy_sources(into):
+    """Copy what belongs into the layer, and make it readable for every user: Managed Instances do not run as root."""
+    for name in SOURCES:
+        source, target = HOME / name, into / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
+        else:
+            into.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def set_modes(root):
+    """0755 for folders and the wrapper, 0644 for all else, whatever the umask was."""
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path == root / "coldspan" else 0o644)
+
+
+def write_zip(root, target):
+    """Write a zip whose bytes depend on the tree alone: names in order, one date, fixed modes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), ZIP_TIME)
+            entry.create_system = 3  # Unix: the upper half of external_attr is the mode
+            entry.external_attr = (0o100000 | path.stat().st_mode & 0o777) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+
+
+def build(into, interpreters):
+    """Make the layer's tree in `into`, with byte code by each of the interpreters."""
+    copy_sources(into)
+    for interpreter in interpreters.values():
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of a set in a code object
+        subprocess.run(
+            [interpreter, "-S", "-B", __file__, "--compile", str(into)],
+            check=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+    set_modes(into)
+
+
+def size_of(paths):
+    """Their bytes, as text in KB."""
+    return f"{sum(path.stat().st_size for path in paths) / 1000:,.0f} KB"
+
+
+def main():
+    """Build, and say what was built, for which Pythons, and how big it is."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--into", type=Path, help="folder for the tree (its python/ and coldspan are replaced)")
+    options.add_argument("--zip", type=Path, help="also write this zip")
+    options.add_argument(
+        "--python", action="append", default=[], help="an interpreter to compile with (repeatable)"
+    )
+    options.add_argument("--compile", type=Path, help=argparse.SUPPRESS)  # one interpreter's share of the work
+    chosen = options.parse_args()
+    if chosen.compile:
+        compile_tree(chosen.compile)
+        return
+    if not chosen.into:
+        options.error("--into is needed")
+    interpreters = find_interpreters(chosen.python)
+    build(chosen.into, interpreters)
+    modules = sorted((chosen.into / "python").rglob("*.py"))
+    print(f"{chosen.into}: {len(modules)} modules, {size_of(modules)} of source")
+    for version in VERSIONS:
+        if version in interpreters:
+            compiled = (chosen.into / "python").rglob(f"*.cpython-{version.replace('.', '')}.pyc")
+            print(f"  Python {version}: byte code, {size_of(compiled)} ({interpreters[version]})")
+        else:
+            print(f"  Python {version}: no interpreter found; on it Lambda compiles the source at every cold start")
+    print(f"  unzipped: {size_of(path for path in chosen.into.rglob('*') if path.is_file())}")
+    if chosen.zip:
+        write_zip(chosen.into, chosen.zip)
+        print(f"{chosen.zip}: {size_of([chosen.zip])}")
+
+
+if __name__ == "__main__":
+    main()
