@@ -79,8 +79,9 @@ class Provider(BaseHTTPRequestHandler):
             select.select([self.connection], [], [], SILENT_SECONDS)  # readable: the client has closed it
             self.close_connection = True
         elif behaviour == "reset":
-            # Lingering for 0 s makes close() send RST instead of FIN.
+            # Lingering for 0 s makes close() send RST instead of FIN; rfile holds the socket open.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.rfile.close()
             self.connection.close()
             self.close_connection = True
         else:
@@ -98,11 +99,6 @@ class Provider(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "1")
         self.end_headers()
         self.wfile.write(data[: len(data) // 2] if cut else data)
-
-    def finish(self) -> None:
-        """Flush, unless the connection was reset on purpose."""
-        if self.connection.fileno() != -1:
-            super().finish()
 
     def log_message(self, *_) -> None:
         """Say nothing: standard error belongs to whoever started us."""
@@ -123,6 +119,11 @@ class ProviderServer(ThreadingHTTPServer):
     def url(self) -> str:
         """The address, without a slash at its end."""
         return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that has gone is what some of the behaviours are for; anything else is told as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def __enter__(self):
         self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="demo-provider", daemon=True)

@@ -42,6 +42,7 @@ class LocalLambda:
         self.exit_code: int | None = None
         self._watcher: threading.Thread | None = None
         self.stdout: output.Lines | None = None
+        self._closed = False
 
     def __enter__(self) -> "LocalLambda":
         self.start()
@@ -69,7 +70,10 @@ class LocalLambda:
         self._watcher.start()
 
     def close(self) -> None:
-        """Kill the process, let go of all requests, read what is left."""
+        """Kill the process, let go of all requests, read what is left. A second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self.sandbox.close()
         if self._watcher is not None:
             self._watcher.join()
