@@ -121,9 +121,9 @@ class Finder:
         self.table[name](module)
 
     def _wrap_loader(self, loader) -> None:
-        if isinstance(loader, type) or hasattr(loader.exec_module, MARK):
-            return  # a loader that is a class serves every module of its kind
-        original = loader.exec_module
+        original = getattr(loader, "exec_module", None)
+        if original is None or isinstance(loader, type) or hasattr(original, MARK):
+            return  # a namespace has none; one that is a class serves every module of its kind
 
         def exec_module(module):
             try:
