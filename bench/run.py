@@ -1,0 +1,151 @@
+"""Measures the recorder and its peers side by side: `python bench/run.py --help`. Methods and limits: docs/bench.md."""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # `bench` is a package; its folder must not shadow the library
+
+from bench import clock, table  # noqa: E402
+from bench.count import count  # noqa: E402
+from bench.machine import describe  # noqa: E402
+from bench.prepare import ROOT, UnavailableError, Workshop, build, digest, text_of, versions_of, zipped_bytes  # noqa: E402
+from bench.runtime_api import EndedError, Server  # noqa: E402
+from bench.sandbox import can_mount  # noqa: E402
+from bench.setups import FUNCTIONS, SETUPS  # noqa: E402
+
+RESULTS = ROOT / "bench" / "results"
+PARTS = ("count", "modules", "memory", "time", "size")
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("--only", help=f"setups, comma-separated: {','.join(SETUPS)}")
+    parser.add_argument("--functions", default=",".join(FUNCTIONS), help="plain,calls")
+    parser.add_argument("--parts", help=f"what to measure: {','.join(PARTS)}; --quick alone means count,size")
+    parser.add_argument("--quick", action="store_true", help="few repetitions, peers' counts kept; writes to build/bench only")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the functions")
+    asked = parser.parse_args()
+    asked.only = asked.only.split(",") if asked.only else list(SETUPS)
+    if "bare" not in asked.only:
+        asked.only.insert(0, "bare")
+    asked.functions = asked.functions.split(",")
+    asked.parts = asked.parts.split(",") if asked.parts else ["count", "size"] if asked.quick else list(PARTS)
+    unknown = set(asked.only) - set(SETUPS) | set(asked.functions) - set(FUNCTIONS) | set(asked.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    return asked
+
+
+def say(text: str) -> None:
+    """Report progress."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def counted(server: Server, workshop: Workshop, name: str, function: str, *, quick: bool) -> dict[str, float]:
+    """Count; a quick run takes over what an earlier one counted with the same inputs, except for coldspan."""
+    warm_up, warm = (6, 6) if quick else (20, 40)
+    inputs = [repr(SETUPS[name]), function, str(warm), str(can_mount()), text_of(ROOT / "bench" / "functions")]
+    inputs += [(ROOT / "bench" / file).read_text() for file in ("count.py", "sandbox.py", "runtime_api.py", "bootstrap.py")]
+    inputs += [json.dumps(versions_of(folder)) for folder in (workshop.runtime, workshop.layer(SETUPS[name]) / "python")]
+    kept = workshop.base / "counts" / f"{digest(*inputs)}.json"
+    if quick and name != "coldspan" and kept.exists():
+        return json.loads(kept.read_text())
+    found = count(server, workshop, SETUPS[name], function, warm_up, warm)
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def measure(asked: argparse.Namespace, server: Server, workshop: Workshop, names: list[str], reasons: dict[str, str]) -> dict:
+    """Everything asked for, by function and setup. A setup that fails is left out, its reason noted."""
+    quick = asked.quick
+    found: dict[str, dict[str, dict]] = {function: {name: {} for name in names} for function in asked.functions}
+    for function in asked.functions:
+        for name in names:
+            try:
+                if "count" in asked.parts:
+                    say(f"counting {function} under {name}")
+                    found[function][name]["instructions"] = counted(server, workshop, name, function, quick=quick)
+                if "modules" in asked.parts:
+                    say(f"modules of {function} under {name}")
+                    loaded = clock.modules(server, workshop, SETUPS[name], function)
+                    found[function][name]["modules"] = {moment: len(those) for moment, those in loaded.items()}
+            except EndedError as error:
+                reasons[f"{name} ({function})"] = str(error)
+                del found[function][name]
+        setups = [SETUPS[name] for name in found[function]]
+        if "memory" in asked.parts:
+            say(f"cold starts of {function}")
+            for name, row in clock.cold_starts(server, workshop, setups, function, 3 if quick else 15, 20).items():
+                found[function][name]["cold"] = row
+        if "time" in asked.parts:
+            for kind in ("unsampled", "sampled"):
+                say(f"warm invocations of {function}, {kind}")
+                rounds = 150 if quick else 1000
+                rows = clock.warm_invocations(server, workshop, setups, function, rounds, sampled=kind == "sampled")
+                for name, row in rows.items():
+                    found[function].setdefault(name, {}).setdefault("warm", {})[kind] = row
+    return found
+
+
+def sizes(workshop: Workshop, names: list[str]) -> dict[str, dict[str, int]]:
+    """Zipped bytes of each layer."""
+    say("layer sizes")
+    target = workshop.base / "layer.zip"
+    layers = {name: workshop.layer(SETUPS[name]) for name in names if name != "bare"}
+    return {
+        name: {
+            "zip_bytes": zipped_bytes(folder, target, with_byte_code=name == "coldspan"),
+            "zip_bytes_with_byte_code": zipped_bytes(folder, target, with_byte_code=True),
+        }
+        for name, folder in layers.items()
+    }
+
+
+def main() -> int:
+    """Build, measure, write; 1 when nothing could be measured."""
+    asked = arguments()
+    if "count" in asked.parts and not shutil.which("valgrind"):
+        say("valgrind is not installed: instructions are left out (Debian and Ubuntu: apt-get install valgrind)")
+        asked.parts.remove("count")
+    began = time.monotonic()
+    workshop = Workshop(asked.python)
+    say(f"building for Python {workshop.version} in {workshop.base.relative_to(ROOT)}")
+    try:
+        origins, reasons = build(workshop, asked.only)
+    except UnavailableError as error:
+        say(str(error))
+        return 1
+    names = [name for name in asked.only if name in origins]
+    found = measure(asked, Server(), workshop, names, reasons)
+    result = {
+        "command": " ".join(["bench/run.py", *sys.argv[1:]]),
+        "machine": describe(workshop),
+        "versions": {
+            "runtime": versions_of(workshop.runtime),
+            "function": versions_of(workshop.task(SETUPS["bare"])),
+            **{name: versions_of(workshop.layer(SETUPS[name]) / "python") for name in names if SETUPS[name].requirements},
+        },
+        "mounted": can_mount(),
+        "origin": origins,
+        "not_measured": reasons,
+        "functions": found,
+        "layers": sizes(workshop, names) if "size" in asked.parts else {},
+        "seconds": round(time.monotonic() - began),
+    }
+    target = workshop.base if asked.quick else RESULTS
+    target.mkdir(parents=True, exist_ok=True)
+    text = table.markdown(result)
+    (target / f"python{workshop.version}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (target / f"python{workshop.version}.md").write_text(text)
+    print(text)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Results as Markdown: what is added to the bare function, one table per function."""
+
+from bench.setups import SETUPS
+
+
+def markdown(result: dict) -> str:
+    """The whole page, from the result that run.py writes as JSON."""
+    machine = result["machine"]
+    lines = [
+        f"# Figures, Python {machine['python']}",
+        "",
+        f"`{result['command']}` on {machine['date']}, revision {machine['revision']}, {result['seconds']} s.",
+        "",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; valgrind {machine['valgrind']};"
+        f" load average at the end {machine['load_average_at_end'][0]}.",
+        f"Runtime: awslambdaric {result['versions']['runtime'].get('awslambdaric')},"
+        f" boto3 {result['versions']['runtime'].get('boto3')}; layers {'mounted read-only at /opt' if result['mounted'] else 'not mounted at /opt: no mount namespace here'};"
+        " byte code for every setup.",
+        "",
+    ]
+    if "coldspan" in result["origin"]:
+        lines += [f"The recorder: {result['origin']['coldspan']}.", ""]
+    for function, rows in result["functions"].items():
+        lines += section(function, rows)
+    lines += size_section(result["layers"])
+    for name, reason in result["not_measured"].items():
+        lines += [f"Not measured: {name}: {reason}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def section(function: str, rows: dict[str, dict]) -> list[str]:
+    """The tables of one function."""
+    titles = {"plain": "Plain function (imports json only)", "calls": "Function with one DynamoDB and one HTTP call"}
+    bare = rows.get("bare", {})
+    lines = [f"## {titles[function]}", ""]
+    if bare.get("instructions"):
+        lines += instructions(rows, bare["instructions"])
+    if bare.get("warm"):
+        lines += times(rows)
+    if bare.get("cold"):
+        lines += cold(rows, bare)
+    return lines
+
+
+def instructions(rows: dict[str, dict], bare: dict) -> list[str]:
+    """Millions of instructions, and what each setup adds."""
+    lines = [
+        "Instructions in millions; the first line in full, the others what they add to it.",
+        "",
+        "| | init | up to the second `next` | warm, unsampled | of it before the response | warm, sampled | of it before the response |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        counts = row.get("instructions")
+        if not counts:
+            continue
+        base = dict.fromkeys(counts, 0) if name == "bare" else bare
+        shown = [
+            counts["init"] - base["init"],
+            counts["init"] + counts["first"] - base["init"] - base["first"],
+            *(counts[key] - base[key] for key in ("warm_unsampled", "hot_unsampled", "warm_sampled", "hot_sampled")),
+        ]
+        cells = [f"{value / 1e6:.1f}" for value in shown[:2]] + [f"{value / 1e6:.3f}" for value in shown[2:]]
+        lines.append(f"| {SETUPS[name].title} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def times(rows: dict[str, dict]) -> list[str]:
+    """Warm invocations in µs."""
+    lines = [
+        "Warm invocations in µs, all setups interleaved; `added` is the median of the differences from the bare function"
+        " in the same round. `bare again` is the noise floor.",
+        "",
+        "| | trace | caller, median | p99 | added | total, median | p99 | added | processor time | log bytes |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        for kind, warm in row.get("warm", {}).items():
+            keys = ("caller_median_us", "caller_p99_us", "caller_added_us", "total_median_us", "total_p99_us", "total_added_us")
+            cells = [f"{warm[key]:.0f}" for key in (*keys, "cpu_us", "log_bytes")]
+            title = SETUPS[name].title if name in SETUPS else name
+            lines.append(f"| {title} | {kind} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def cold(rows: dict[str, dict], bare: dict) -> list[str]:
+    """Cold starts: milliseconds, memory, modules."""
+    lines = [
+        "Cold starts (medians) and what they hold; the first line in full, the others what they add to it.",
+        "",
+        "| | init ms | first invocation ms | RSS MB at first `next` | RSS MB warm | PSS MB warm | modules at first `next` | after the first invocation |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        if "cold" not in row:
+            continue
+        base = {} if name == "bare" else bare["cold"]
+        cells = [f"{row['cold'][key] - base.get(key, 0):.1f}" for key in ("init_ms", "first_ms")]
+        keys = ("rss_init_bytes", "rss_warm_bytes", "pss_warm_bytes")
+        cells += [f"{(row['cold'][key] - base.get(key, 0)) / 1e6:.2f}" for key in keys]
+        loaded, plain = row.get("modules", {}), {} if name == "bare" else bare.get("modules", {})
+        cells += [str(loaded[key] - plain.get(key, 0)) if key in loaded else "" for key in ("init", "first")]
+        lines.append(f"| {SETUPS[name].title} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def size_section(layers: dict[str, dict]) -> list[str]:
+    """Bytes of the layers."""
+    if not layers:
+        return []
+    lines = ["## Layer, zipped", "", "| | KB without byte code | KB with byte code |", "|---|---:|---:|"]
+    for name, size in layers.items():
+        without = "-" if name == "coldspan" else f"{size['zip_bytes'] / 1000:.0f}"
+        lines.append(f"| {SETUPS[name].title} | {without} | {size['zip_bytes_with_byte_code'] / 1000:.0f} |")
+    return [*lines, ""]
