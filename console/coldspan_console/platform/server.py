@@ -2,9 +2,9 @@
 
 import socket
 import socketserver
+import struct
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 REQUEST = "request"
 ANSWER = "answer"
+LINE_BYTES = 4 << 20
 PHRASES = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large",
            500: "Internal Server Error"}  # fmt: skip
 
@@ -124,57 +125,67 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = False  # server_close then waits for them
 
 
-def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+def _handler_of(server: Server) -> type[socketserver.StreamRequestHandler]:
+    class Handler(socketserver.StreamRequestHandler):
+        """One connection. Not http.server's, which refuses header lines above 64 KiB: the runtime's X-Ray cause may have 1 MiB."""
+
         disable_nagle_algorithm = True
 
-        def setup(self) -> None:
-            super().setup()
+        def handle(self) -> None:
             server.opened(self.connection)
+            try:
+                _quietly(self._serve)
+            finally:
+                server.closed(self.connection)
 
         def finish(self) -> None:
-            server.closed(self.connection)
             _quietly(super().finish)
 
-        def handle(self) -> None:
-            _quietly(super().handle)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            pass
-
-        def do_GET(self) -> None:  # noqa: N802 - the base class's convention
-            exchange = Exchange(self.command, self.path, list(self.headers.items()), self._body(), self.connection)
-            reply = server.answer(exchange)
-            if reply is None or reply.reset:
-                self.close_connection = True
-                if reply is not None:
-                    # linger of 0 s: close sends RST
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        def _serve(self) -> None:
+            while (exchange := self._read()) is not None:
+                reply = server.answer(exchange)
+                if reply is None:
+                    return
+                if reply.reset:
+                    # a linger of 0 s makes close send RST
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self.connection.close()
-                return
-            exchange.reply = reply
-            head = [f"HTTP/1.1 {reply.status} {PHRASES.get(reply.status, 'Unknown')}"]
-            head += [f"{name}: {value}" for name, value in reply.headers]
-            head.append(f"Content-Length: {len(reply.body)}")
-            message = "\r\n".join(head).encode("utf-8") + b"\r\n\r\n" + reply.body
-            # noted before it is sent: what the function does upon the answer comes after
-            exchange.answered = server.ledger.note(ANSWER, exchange)
-            self.connection.sendall(message)
+                    return
+                exchange.reply = reply
+                head = [f"HTTP/1.1 {reply.status} {PHRASES.get(reply.status, 'Unknown')}"]
+                head += [f"{name}: {value}" for name, value in reply.headers]
+                head.append(f"Content-Length: {len(reply.body)}")
+                message = "\r\n".join(head).encode("utf-8") + b"\r\n\r\n" + reply.body
+                # noted before it is sent: what the function does upon the answer comes after
+                exchange.answered = server.ledger.note(ANSWER, exchange)
+                self.connection.sendall(message)
+                if (exchange.header("Connection") or "").lower() == "close":
+                    return
 
-        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
-
-        def _body(self) -> bytes:
-            if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-                return self._chunks()
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        def _read(self) -> "Exchange | None":
+            line = self.rfile.readline(LINE_BYTES)
+            if not line:
+                return None
+            method, path, _ = line.decode("latin-1").split()
+            headers = []
+            while (line := self.rfile.readline(LINE_BYTES).rstrip(b"\r\n")) != b"":
+                name, _, value = line.decode("utf-8", "surrogateescape").partition(":")
+                headers.append((name, value.strip(" \t")))
+            exchange = Exchange(method, path, headers, b"", self.connection)
+            if (exchange.header("Expect") or "").lower() == "100-continue":
+                self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if "chunked" in (exchange.header("Transfer-Encoding") or "").lower():
+                exchange.body = self._chunks()
+            else:
+                exchange.body = self.rfile.read(int(exchange.header("Content-Length") or 0))
+            return exchange
 
         def _chunks(self) -> bytes:
             body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
+            while size := int(self.rfile.readline(LINE_BYTES).split(b";")[0], 16):
                 body += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():
+                self.rfile.readline(LINE_BYTES)
+            while self.rfile.readline(LINE_BYTES).strip():
                 pass  # trailers
             return body
 
