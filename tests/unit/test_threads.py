@@ -210,6 +210,39 @@ def test_a_finished_thread_is_not_held_by_us(carried):
     carried.current.set(None)
 
 
+def test_a_done_callback_keeps_the_invocation(carried):
+    """A callback runs on the worker's thread after the task's position has been taken away."""
+    invocation = live(carried)
+    owners = []
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(release.wait)
+        future.add_done_callback(lambda done: owners.append(make_call(carried).owner))
+        release.set()
+    assert owners == [invocation]
+    carried.current.set(None)
+
+
+@pytest.mark.parametrize("method", ["apply", "apply_async", "map", "starmap", "imap", "imap_unordered"])
+def test_a_pool_of_threads_keeps_the_invocation(scope, method):
+    """multiprocessing.pool.ThreadPool is the thread pool of older code."""
+    import multiprocessing.pool
+
+    patches = []
+    with multiprocessing.pool.ThreadPool(2) as pool:
+        threads.install(multiprocessing.pool, scope, patches)
+        invocation = live(scope)
+        task = lambda *ignored: make_call(scope)  # noqa: E731
+        if method.startswith("apply"):
+            result = getattr(pool, method)(task, (1,))
+            calls = [result.get() if method == "apply_async" else result]
+        else:
+            calls = list(getattr(pool, method)(task, [(1,), (2,)] if method == "starmap" else [1, 2]))
+    restore(patches)
+    scope.current.set(None)
+    assert {call.owner for call in calls} == {invocation}
+
+
 def test_keywords_and_mistakes_of_submit_are_the_customers(carried):
     """submit() passes any keyword on, also those that our own function could have used."""
     live(carried)

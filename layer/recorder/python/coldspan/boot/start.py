@@ -2,6 +2,9 @@
 
 import os
 import sys
+from time import monotonic_ns
+
+BEGAN_NS = monotonic_ns()
 
 from coldspan.boot.settings import Settings
 from coldspan.core.buffer import Buffer
@@ -19,6 +22,8 @@ HOOKS = {
     "aiohttp.client": "coldspan.hot.aiohttp",
     "mcp.client.session": "coldspan.hot.mcp",
     "concurrent.futures.thread": "coldspan.hot.threads",
+    "threading": "coldspan.hot.threads",
+    "multiprocessing.pool": "coldspan.hot.threads",
 }
 
 seam = None
@@ -62,10 +67,6 @@ def _start(buffer) -> None:
     hot_scope.active = scope
     sys.meta_path.insert(0, finder)
     finder.catch_up()
-    if "threading" in sys.modules:
-        _hook(scope, "coldspan.hot.threads")(sys.modules["threading"])
-    else:
-        table["threading"] = _hook(scope, "coldspan.hot.threads")
     os.register_at_fork(after_in_child=buffer.shielded(_after_fork))
     if settings.init_type == "snap-start":
         from coldspan.boot import restored

@@ -1,14 +1,34 @@
-"""Threads and thread pools carry the running position: our own token, never the customer's whole context."""
+"""Threads, pools and their callbacks carry the running position: our own token, never the customer's whole context."""
 
 from coldspan.hot.patch import drop_own_frame, replace
 
 
 def install(module, scope, patches) -> None:
-    """Patch `threading` (Thread.start) or `concurrent.futures.thread` (ThreadPoolExecutor.submit)."""
-    if hasattr(module, "ThreadPoolExecutor"):
-        _install_pool(module, scope, patches)
-    else:
+    """Patch `threading`, `concurrent.futures.thread` or `multiprocessing.pool`, whichever this is."""
+    if module.__name__ == "threading":
         _install_thread(module, scope, patches)
+    elif module.__name__ == "multiprocessing.pool":
+        _install_thread_pool(module, scope, patches)
+    else:
+        _install_executor(module, scope, patches)
+
+
+def _carrier(scope):
+    """A function that runs another at a given position and then goes back to the position before."""
+    current = scope.current
+
+    def carried(node, function, /, *args, **kwargs):
+        before = current.get()
+        current.set(node)
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            drop_own_frame(error)
+            raise
+        finally:
+            current.set(before)
+
+    return carried
 
 
 def _install_thread(module, scope, patches) -> None:
@@ -49,19 +69,8 @@ def _install_thread(module, scope, patches) -> None:
     replace(module.Thread, "start", make, patches)
 
 
-def _install_pool(module, scope, patches) -> None:
-    position, current = scope.position, scope.current
-
-    def carried(node, function, /, *args, **kwargs):
-        before = current.get()
-        current.set(node)
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            drop_own_frame(error)
-            raise
-        finally:
-            current.set(before)
+def _install_executor(module, scope, patches) -> None:
+    position, carried = scope.position, _carrier(scope)
 
     def make(original):
         def submit(self, /, *args, **kwargs):
@@ -76,4 +85,38 @@ def _install_pool(module, scope, patches) -> None:
 
         return submit
 
+    def make_callback(original):
+        def add_done_callback(self, fn):
+            node = position()
+            if node is None:
+                return original(self, fn)
+            return original(self, lambda future: carried(node, fn, future))
+
+        return add_done_callback
+
     replace(module.ThreadPoolExecutor, "submit", make, patches)
+    replace(module._base.Future, "add_done_callback", make_callback, patches)
+
+
+def _install_thread_pool(module, scope, patches) -> None:
+    position, carried = scope.position, _carrier(scope)
+
+    def make(original):
+        def method(self, func, *args, **kwargs):
+            node = position()
+            if node is not None and isinstance(self, module.ThreadPool):  # a pool of processes pickles its tasks
+                task = func
+
+                def func(*task_args, **task_kwargs):
+                    return carried(node, task, *task_args, **task_kwargs)
+
+            try:
+                return original(self, func, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return method
+
+    for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
+        replace(module.Pool, name, make, patches)
