@@ -1,0 +1,162 @@
+"""aiohttp's client: one `_request` of a session, with its redirects, is one call. It ends when the body has arrived."""
+
+import sys
+
+from coldspan.core.record import CANCELLED, CONNECT, RECEIVE, SEND, WAIT
+from coldspan.hot.http_call import add, calls_of, describe, raised_in, resent
+from coldspan.hot.patch import drop_own_frame, replace
+from coldspan.hot.propagate import headers_for
+
+
+def install(module, scope, patches) -> None:
+    """Hook aiohttp.client's session, request and response; the connectors for the time of a connection."""
+    shielded = scope.buffer.shielded
+    steps = AiohttpSteps(scope)
+    clock = scope.clock
+    enclosing, began, answered = shielded(steps.http.enclosing), shielded(steps.began), shielded(steps.answered)
+    failed, closed, inject = shielded(steps.failed), shielded(steps.closed), shielded(steps.inject)
+    unread = steps.http.unread
+
+    def make_request(original):
+        async def _request(self, method, str_or_url, **kwargs):
+            call = began(self, method, str_or_url)
+            try:
+                response = await original(self, method, str_or_url, **kwargs)
+            except BaseException as error:
+                if call is not None:
+                    failed(call, kwargs, error)
+                drop_own_frame(error)
+                raise
+            if call is not None:
+                answered(call, kwargs, response)
+            return response
+
+        return _request
+
+    def timed(index, before=None):
+        """Give the `make` of a wrapper that adds the time of a coroutine method to a phase of the call it works for."""
+
+        def make(original):
+            async def step(self, *args, **kwargs):
+                call = enclosing()
+                if call is not None and before is not None:
+                    before(self, call)
+                start = clock()
+                try:
+                    return await original(self, *args, **kwargs)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+                finally:
+                    if call is not None:
+                        add(call, index, clock() - start)
+
+            return step
+
+        return make
+
+    def make_close(original):
+        def close(self, *args, **kwargs):
+            if id(self) in unread:
+                closed(self, sys.exc_info()[1])
+            try:
+                return original(self, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return close
+
+    replace(module.ClientSession, "_request", make_request, patches)
+    replace(module.ClientRequest, "send", timed(SEND, inject), patches)
+    replace(module.ClientResponse, "start", timed(WAIT), patches)
+    for connector in (module.TCPConnector, getattr(module, "UnixConnector", None)):
+        if connector is not None:
+            replace(connector, "_create_connection", timed(CONNECT), patches)  # TLS included: they are one step there
+    replace(module.ClientResponse, "close", make_close, patches)
+    replace(module.ClientResponse, "release", make_close, patches)
+
+
+class AiohttpSteps:
+    """What is done around a session's request and the end of its response."""
+
+    __slots__ = ("ended", "http")
+
+    def __init__(self, scope) -> None:
+        self.http = calls_of(scope)
+        self.ended = scope.buffer.shielded(self.note_end)
+
+    def began(self, session, method, url):
+        """Begin a call, unless one is open."""
+        http = self.http
+        if http.enclosing() is not None:
+            return None
+        if type(url) is str:
+            url = sys.modules["yarl"].URL(url)
+        base = getattr(session, "_base_url", None)
+        if base is not None and not url.absolute:
+            url = base
+        return http.begin(method.upper(), url.scheme, url.host or "", url.port)
+
+    def inject(self, request, call) -> None:
+        """Add the trace headers to aiohttp's own request, made anew for each hop."""
+        named = self.http.named
+        if named is not None and named(request.url.host or ""):
+            for name, value in headers_for(call):
+                if name not in request.headers:
+                    request.headers[name] = value
+
+    def answered(self, call, arguments, response) -> None:
+        """Status and headers have come; the body may have, too."""
+        http = self.http
+        call.http_status = response.status
+        resent(call, len(response.history))
+        if http.capture != "off":
+            http.payload(call, arguments.get("json") or arguments.get("data"))
+        content = response.content
+        if response.status == 101 or content is None or response.closed:
+            http.scope.end(call)
+            return
+        http.unread.tie(response, call, True, http.scope.clock())
+        http.scope.leave(call)
+        key = id(response)
+        tie = http.unread[key]
+        ended = self.ended
+        content.on_eof(lambda: ended(key, tie))
+
+    def note_end(self, key, tie) -> None:
+        """The last byte of a body has arrived."""
+        if self.http.unread.get(key) is tie:
+            del self.http.unread[key]
+            add(tie.call, RECEIVE, self.http.scope.clock() - tie.mark_ns)
+            self.http.scope.end(tie.call)
+
+    def failed(self, call, arguments, error) -> None:
+        """No response came, or not one that the customer gets."""
+        http = self.http
+        status = getattr(error, "status", 0)
+        if type(status) is int:
+            call.http_status = status
+        describe(call, error)
+        if http.capture != "off":
+            http.payload(call, arguments.get("json") or arguments.get("data"))
+        http.scope.end(call)
+
+    def closed(self, response, error) -> None:
+        """The response is being closed before its body has come: by choice, or because it broke off."""
+        tie = self.http.unread.pop(id(response), None)
+        if tie is None:
+            return
+        call = tie.call
+        add(call, RECEIVE, self.http.scope.clock() - tie.mark_ns)
+        broken = response.content.exception()
+        if broken is None and error is not None:
+            if type(error).__name__ == "CancelledError":
+                call.cause = CANCELLED
+                call.error_type = "CancelledError"
+            elif raised_in(error, response, response.content):
+                broken = error
+        if broken is None:
+            self.http.scope.end(call)
+        else:
+            self.http.fail(call, broken)

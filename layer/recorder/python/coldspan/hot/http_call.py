@@ -1,0 +1,214 @@
+"""What the HTTP hooks share: when a request is a call of its own, what is kept of it, and how its failure reads."""
+
+from weakref import ref
+
+from coldspan.core import limits
+from coldspan.core.hosts import normalise
+from coldspan.core.record import CANCELLED, CONNECTION, ERROR, HTTP, TIMEOUT, USER, Call
+from coldspan.hot.propagate import matcher
+
+# Source: OpenTelemetry semantic conventions, http.request.method: RFC 9110, PATCH and QUERY; anything else is `_OTHER`.
+METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "QUERY", "CONNECT", "TRACE"))
+PORTS = {"http": 80, "https": 443}
+
+# Names in an exception's line of classes, looked at in this order. urllib3 1.x derives NewConnectionError from its timeout.
+_CAUSES = (
+    (CANCELLED, frozenset(("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt", "SystemExit"))),
+    (CONNECTION, frozenset(("NewConnectionError", "NameResolutionError"))),
+    (TIMEOUT, frozenset(("TimeoutError", "TimeoutException"))),
+    (
+        CONNECTION,
+        frozenset(
+            (
+                "OSError",
+                "IncompleteRead",
+                "SSLError",
+                "ProtocolError",
+                "NetworkError",
+                "RemoteProtocolError",
+                "ClientConnectionError",
+                "ClientPayloadError",
+            )
+        ),
+    ),
+)
+# Raised only because of a status code, which tells more than they do.
+_STATUS_ERRORS = frozenset(("ClientResponseError", "HTTPStatusError", "ResponseError"))
+# Their text is the URL.
+_URL_ERRORS = frozenset(("InvalidURL", "LocationValueError", "UnsupportedProtocol"))
+
+
+class Tie(ref):
+    """A weak reference to what will end a call (a connection, a response), with the call."""
+
+    __slots__ = ("call", "key", "mark_ns", "own")  # own: the call ends with it; mark_ns: where the running phase began
+
+
+class Ties(dict):
+    """Ties by the id of the object they are tied to. Nothing is written on that object, and it is not kept alive."""
+
+    __slots__ = ("_gone",)
+
+    def __init__(self, gone) -> None:
+        self._gone = gone
+
+    def tie(self, owner, call, own, now) -> None:
+        """Remember that `call` ends (own), or has its phases, with `owner`; `now` is when the running phase began."""
+        tie = Tie(owner, self._gone)
+        tie.key = key = id(owner)
+        tie.call = call
+        tie.own = own
+        tie.mark_ns = now
+        self[key] = tie
+
+
+class HttpCalls:
+    """The HTTP calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
+
+    __slots__ = ("capture", "hidden", "named", "scope", "sent", "unread")
+
+    def __init__(self, scope) -> None:
+        settings = scope.settings
+        self.scope = scope
+        self.hidden = _hidden(settings)
+        self.named = matcher(settings.propagate)
+        self.capture = settings.payloads
+        self.sent = Ties(scope.buffer.shielded(self.connection_gone))
+        self.unread = Ties(scope.buffer.shielded(self.response_gone))
+
+    def enclosing(self):
+        """The open AWS or HTTP Call at the running position: what happens below it is part of it. None when there is none."""
+        node = self.scope.position()
+        return node if type(node) is Call and node.kind != USER else None
+
+    def begin(self, method, scheme, host, port):
+        """Open a Call; None for the runtime's own traffic, and when the invocation holds too many."""
+        if port is None:
+            port = PORTS.get(scheme, 0)
+        if (host, port) in self.hidden:
+            return None
+        call = self.scope.begin(HTTP, normalise(host), method if method in METHODS else "_OTHER")
+        if call is not None:
+            call.attributes = {"server.address": host, "server.port": port, "url.scheme": scheme}
+        return call
+
+    def fail(self, call, error) -> None:
+        """End a call with an exception, of which only names and text are kept."""
+        if not call.end_ns:
+            try:
+                describe(call, error)
+            finally:
+                self.scope.end(call)
+
+    def connection_gone(self, tie) -> None:
+        """A connection was dropped between its request and its response."""
+        if self.sent.get(tie.key) is tie:
+            del self.sent[tie.key]
+            self.abandon(tie)
+
+    def response_gone(self, tie) -> None:
+        """A response was dropped unread."""
+        if self.unread.get(tie.key) is tie:
+            del self.unread[tie.key]
+            if tie.own:
+                self.scope.end(tie.call)
+
+    def abandon(self, tie) -> None:
+        """End a call whose response nobody waited for."""
+        if tie.own and not tie.call.end_ns:
+            tie.call.cause = CANCELLED
+            self.scope.end(tie.call)
+
+    def payload(self, call, request, response=None) -> None:
+        """Capture what was sent and received, if that was asked for. Streams and files are left alone."""
+        if self.capture == "off" or (self.capture == "errors" and call.http_status < 400 and not call.error_type):
+            return
+        from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+
+        pair = {"request": request, "response": response}
+        call.payload = {
+            name: capture(body, self.scope.settings)
+            for name, body in pair.items()
+            if body and isinstance(body, (bytes, bytearray, str, dict, list))
+        } or None
+
+
+_last = None
+
+
+def calls_of(scope):
+    """The HttpCalls of a scope; the hooks of all libraries share one, because one library stands on another."""
+    global _last
+    if _last is None or _last.scope is not scope:
+        _last = HttpCalls(scope)
+    return _last
+
+
+def add(call, index, ns) -> None:
+    """Add time to a phase of a call that is still open."""
+    if not call.end_ns:
+        phases = call.phases
+        if phases is None:
+            phases = call.phases = [0] * 7
+        phases[index] += ns
+
+
+def resent(call, count) -> None:
+    """Note how many requests followed the first one of a call, redirects and retries alike."""
+    if count > 0 and call.attributes is not None:
+        call.attributes["http.request.resend_count"] = count
+
+
+def describe(call, error) -> None:
+    """Write what an exception says of itself into the call: the class name of its root, its text, its cause."""
+    error = _root(error)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if call.http_status >= 400 and not names.isdisjoint(_STATUS_ERRORS):
+        return
+    call.error_type = type(error).__name__
+    call.cause = next((cause for cause, known in _CAUSES if not known.isdisjoint(names)), ERROR)
+    if names.isdisjoint(_URL_ERRORS):
+        call.error_text = _without_urls(str(error))[: limits.RAW_TEXT_CHARS]
+
+
+def raised_in(error, *owners) -> bool:
+    """Whether a method of one of these objects is on the way an exception has come."""
+    trace = error.__traceback__
+    while trace is not None:
+        self = trace.tb_frame.f_locals.get("self")
+        if self is not None and any(self is owner for owner in owners):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _root(error):
+    """What lies under urllib3's wrappers: `MaxRetryError.reason`, and the second argument of a ProtocolError."""
+    for _ in range(4):
+        inner = getattr(error, "reason", None)
+        if type(error).__name__ == "ProtocolError" and len(error.args) > 1:
+            inner = error.args[1]
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+    return error
+
+
+def _without_urls(text):
+    """Cut URLs down to scheme and host: path and query may hold secrets."""
+    words = text.split("://")
+    for index in range(1, len(words)):
+        word = words[index]
+        end = next((at for at, char in enumerate(word) if char in " '\"<>),;"), len(word))
+        words[index] = word[:end].partition("/")[0].partition("?")[0].rpartition("@")[2] + word[end:]
+    return "://".join(words).partition("with url: ")[0]
+
+
+def _hidden(settings):
+    """(host, port) of the Runtime, Extensions and Telemetry APIs (one address) and of the X-Ray daemon."""
+    found = set()
+    for address in (settings.runtime_api + " " + settings.xray_address).split():
+        host, _, port = address.removeprefix("udp:").removeprefix("tcp:").rpartition(":")
+        if port.isdigit():
+            found.add((host, int(port)))
+    return frozenset(found)

@@ -1,0 +1,242 @@
+"""httpx and httpx2, sync and async: one `send` of a client, with its authentication and redirects, is one call."""
+
+import sys
+
+from coldspan.core.record import CONNECT, RECEIVE, SEND, TLS, WAIT
+from coldspan.hot.http_call import add, calls_of, describe, resent
+from coldspan.hot.patch import drop_own_frame, replace
+from coldspan.hot.propagate import headers_for
+
+# httpcore's trace events, by what they are named for without their protocol and outcome.
+_EVENTS = {
+    "connection.connect_tcp": CONNECT,
+    "connection.connect_unix_socket": CONNECT,
+    "connection.start_tls": TLS,
+    "http11.send_request_headers": SEND,
+    "http11.send_request_body": SEND,
+    "http11.receive_response_headers": WAIT,
+    "http11.receive_response_body": RECEIVE,
+    "http2.send_request_headers": SEND,
+    "http2.send_request_body": SEND,
+    "http2.receive_response_headers": WAIT,
+    "http2.receive_response_body": RECEIVE,
+}
+
+
+def install(module, scope, patches) -> None:
+    """Hook the clients and responses of httpx, or of httpx2."""
+    shielded = scope.buffer.shielded
+    steps = HttpxSteps(scope)
+    began, answered, failed = shielded(steps.began), shielded(steps.answered), shielded(steps.failed)
+    prepare, landed, closed = shielded(steps.prepare), shielded(steps.landed), shielded(steps.closed)
+    unread = steps.http.unread
+
+    def make_send(original):
+        def send(self, request, **kwargs):
+            call = began(request)
+            try:
+                response = original(self, request, **kwargs)
+            except BaseException as error:
+                if call is not None:
+                    failed(call, request, error)
+                drop_own_frame(error)
+                raise
+            if call is not None:
+                answered(call, request, response)
+            return response
+
+        return send
+
+    def make_async_send(original):
+        async def send(self, request, **kwargs):
+            call = began(request)
+            try:
+                response = await original(self, request, **kwargs)
+            except BaseException as error:
+                if call is not None:
+                    failed(call, request, error)
+                drop_own_frame(error)
+                raise
+            if call is not None:
+                answered(call, request, response)
+            return response
+
+        return send
+
+    def make_single(original):
+        def _send_single_request(self, request):
+            kept = prepare(request, False)
+            try:
+                response = original(self, request)
+            except BaseException as error:
+                if kept is not None:
+                    landed(request, kept, None)
+                drop_own_frame(error)
+                raise
+            if kept is not None:
+                landed(request, kept, response)
+            return response
+
+        return _send_single_request
+
+    def make_async_single(original):
+        async def _send_single_request(self, request):
+            kept = prepare(request, True)
+            try:
+                response = await original(self, request)
+            except BaseException as error:
+                if kept is not None:
+                    landed(request, kept, None)
+                drop_own_frame(error)
+                raise
+            if kept is not None:
+                landed(request, kept, response)
+            return response
+
+        return _send_single_request
+
+    def make_close(original):
+        def close(self):
+            if id(self) in unread:
+                closed(self, sys.exc_info()[1])
+            try:
+                return original(self)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return close
+
+    def make_async_close(original):
+        async def aclose(self):
+            if id(self) in unread:
+                closed(self, sys.exc_info()[1])
+            try:
+                return await original(self)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return aclose
+
+    replace(module.Client, "send", make_send, patches)
+    replace(module.Client, "_send_single_request", make_single, patches)
+    replace(module.AsyncClient, "send", make_async_send, patches)
+    replace(module.AsyncClient, "_send_single_request", make_async_single, patches)
+    replace(module.Response, "close", make_close, patches)
+    replace(module.Response, "aclose", make_async_close, patches)
+
+
+class HttpxSteps:
+    """What is done around a client's `send`, each single request in it, and the close of a response."""
+
+    __slots__ = ("http",)
+
+    def __init__(self, scope) -> None:
+        self.http = calls_of(scope)
+
+    def began(self, request):
+        """Begin a call, unless one is open."""
+        if self.http.enclosing() is not None:
+            return None
+        url = request.url
+        return self.http.begin(request.method, url.scheme, url.host, url.port)
+
+    def prepare(self, request, is_async):
+        """Lend the request our trace headers and a listener for its phases. Gives what `landed` needs.
+
+        The request is the customer's, so both are taken off again. Its headers are always a copy that httpx made; its
+        extensions may be the customer's own dict, so the request gets another one meanwhile.
+        """
+        call = self.http.enclosing()
+        if call is None:
+            return None
+        extensions = request.extensions
+        added = ()
+        named = self.http.named
+        if named is not None and named(request.url.host):
+            added = [(name, value) for name, value in headers_for(call) if name not in request.headers]
+            for name, value in added:
+                request.headers[name] = value
+        if "trace" not in extensions:
+            listener = Listener(self.http, call)
+            request.extensions = {**extensions, "trace": listener.heard_async if is_async else listener.heard}
+        return call, added, extensions
+
+    def landed(self, request, kept, response) -> None:
+        """Take off what was lent; note the status, because a body that is read within the same `send` may break off."""
+        call, added, request.extensions = kept
+        if response is not None:
+            call.http_status = response.status_code
+        for name, _ in added:
+            request.headers.pop(name, None)
+
+    def answered(self, call, request, response) -> None:
+        """A response is there; its body has been read, or will end the call."""
+        http = self.http
+        call.http_status = response.status_code
+        resent(call, len(response.history))
+        if http.capture != "off":
+            http.payload(call, getattr(request, "_content", None), getattr(response, "_content", None))
+        if response.is_closed:
+            http.scope.end(call)
+        else:
+            http.unread.tie(response, call, True, 0)
+            http.scope.leave(call)
+
+    def failed(self, call, request, error) -> None:
+        """No response came, or its body did not."""
+        http = self.http
+        response = getattr(error, "response", None)
+        if response is not None:
+            call.http_status = response.status_code
+        if not call.error_type:
+            describe(call, error)
+        if http.capture != "off":
+            http.payload(call, getattr(request, "_content", None))
+        http.scope.end(call)
+
+    def closed(self, response, error) -> None:
+        """A response is being closed: read to its end, left early, or because of the error that is being handled."""
+        tie = self.http.unread.pop(id(response), None)
+        if tie is None:
+            return
+        if error is not None and getattr(error, "_request", None) is response._request:
+            self.http.fail(tie.call, error)
+        else:
+            self.http.scope.end(tie.call)
+
+
+class Listener:
+    """Hears httpcore's trace events for one request: `protocol.step.started`, then `.complete` or `.failed`."""
+
+    __slots__ = ("began_ns", "call", "clock", "http")
+
+    def __init__(self, http, call) -> None:
+        self.http = http
+        self.call = call
+        self.clock = http.scope.clock
+        self.began_ns = 0
+
+    def heard(self, event, info) -> None:
+        """Add the time of a step to its phase."""
+        step, _, outcome = event.rpartition(".")
+        if outcome == "started":
+            self.began_ns = self.clock()
+            if step == "connection.retry":
+                self.call.retries += 1
+            return
+        index = _EVENTS.get(step)
+        if index is not None:
+            add(self.call, index, self.clock() - self.began_ns)
+            if outcome == "failed" and index == RECEIVE:
+                self.broken(info["exception"])
+
+    async def heard_async(self, event, info) -> None:
+        """The same for async clients, which await it."""
+        self.heard(event, info)
+
+    def broken(self, error) -> None:
+        """The body broke off. A reader that stops early is none."""
+        if not isinstance(error, GeneratorExit):
+            self.http.fail(self.call, error)

@@ -1,0 +1,36 @@
+"""The trace headers for hosts that COLDSPAN_PROPAGATE names."""
+
+from functools import lru_cache
+
+from coldspan.core.trace import traceparent, xray_header
+
+TRACEPARENT = "traceparent"
+XRAY = "X-Amzn-Trace-Id"
+
+
+def matcher(patterns):
+    """Give a function that says whether a host is named by one of the patterns; None when there are none.
+
+    A pattern is a host (`api.example.com`) or has one `*` that stands for anything (`*.internal`); case does not count.
+    """
+    parts = [pattern.strip().lower().partition("*") for pattern in patterns if pattern.strip()]
+    if not parts:
+        return None
+
+    @lru_cache(maxsize=256)
+    def named(host):
+        host = host.lower().rstrip(".")
+        return any(
+            (len(host) >= len(head) + len(tail) and host.startswith(head) and host.endswith(tail)) if star else host == head
+            for head, star, tail in parts
+        )
+
+    return named
+
+
+def headers_for(call):
+    """The headers that make the call the parent of what it reaches, as (name, value); none without a trace."""
+    trace = call.owner.trace
+    if trace is None or not trace.root:
+        return ()
+    return ((TRACEPARENT, traceparent(trace, call.span_id)), (XRAY, xray_header(trace, call.span_id)))

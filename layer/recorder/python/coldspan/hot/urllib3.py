@@ -1,0 +1,111 @@
+"""urllib3, and so requests: one `urlopen` of a pool, with its retries and redirects, is one call.
+
+What happens on the wire is seen by the http.client hook below, which also ends a call whose body is read later. requests
+and urllib follow redirects above their stack, by a new request each: there, each hop is a call of its own.
+"""
+
+import sys
+
+from coldspan.core.record import CONNECT, HTTP, TLS
+from coldspan.hot.http_call import calls_of, describe, resent
+from coldspan.hot.http_client import Steps, timed
+from coldspan.hot.patch import drop_own_frame, replace
+
+
+def install(module, scope, patches) -> None:
+    """Hook the pools of urllib3.connectionpool, or the manager of urllib3.poolmanager, which follows redirects itself."""
+    shielded = scope.buffer.shielded
+    steps = Urllib3Steps(scope)
+    opened, answered, failed = shielded(steps.opened), shielded(steps.answered), shielded(steps.failed)
+
+    def make(original):
+        def urlopen(self, *args, **kwargs):
+            call = opened(self, args, kwargs)
+            if call is None:
+                try:
+                    return original(self, *args, **kwargs)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+            try:
+                response = original(self, *args, **kwargs)
+            except BaseException as error:
+                failed(call, args, kwargs, error)
+                drop_own_frame(error)
+                raise
+            answered(call, args, kwargs, response)
+            return response
+
+        return urlopen
+
+    if hasattr(module, "PoolManager"):
+        replace(module.PoolManager, "urlopen", make, patches)
+    if hasattr(module, "HTTPConnectionPool") and hasattr(module, "HTTPConnection"):
+        replace(module.HTTPConnectionPool, "urlopen", make, patches)
+        below = Steps(scope)
+        replace(module.HTTPConnection, "_new_conn", timed(below, CONNECT), patches)
+        # Without the ssl module this name stands for a class that only raises.
+        replace(module.HTTPSConnection, "connect", timed(below, TLS), patches)
+
+
+class Urllib3Steps:
+    """What is done around `urlopen(method, url, body, headers, retries, ...)`."""
+
+    __slots__ = ("http",)
+
+    def __init__(self, scope) -> None:
+        self.http = calls_of(scope)
+
+    def opened(self, pool, args, kwargs):
+        """Begin a call, unless one is open: then this is an attempt of it."""
+        http = self.http
+        call = http.enclosing()
+        if call is not None:
+            if call.kind == HTTP:
+                retries = args[4] if len(args) > 4 else kwargs.get("retries")
+                _count(call, retries)
+            return None
+        method = args[0] if args else kwargs.get("method")
+        url = args[1] if len(args) > 1 else kwargs.get("url")
+        return http.begin(method, *_place(pool, url))
+
+    def answered(self, call, args, kwargs, response) -> None:
+        """A response is there; its body has been read (preloaded) or will end the call."""
+        http = self.http
+        call.http_status = response.status
+        _count(call, response.retries)
+        if http.capture != "off":
+            http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"), getattr(response, "_body", None))
+        tie = http.unread.get(id(getattr(response, "_original_response", None)))
+        if tie is None:
+            http.scope.end(call)
+        else:
+            tie.own = True
+            http.scope.leave(call)
+
+    def failed(self, call, args, kwargs, error) -> None:
+        """No response came, or not one that the customer gets."""
+        http = self.http
+        describe(call, error)
+        if http.capture != "off":
+            http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"))
+        http.scope.end(call)
+
+
+def _count(call, retries) -> None:
+    """Write down what urllib3's Retry remembers: attempts, those that were throttled, requests sent again."""
+    history = getattr(retries, "history", None)
+    if history:
+        again = [entry for entry in history if not entry.redirect_location]
+        call.retries = len(again)
+        call.throttles = len([entry for entry in again if entry.status == 429])
+        resent(call, len(history))
+
+
+def _place(pool, url):
+    """(scheme, host, port) that a request is for. A pool to a proxy, and a manager, get the whole URL."""
+    if type(url) is str and url[:1] != "/" and "://" in url:
+        parse = sys.modules["urllib3.util.url"].parse_url
+        parsed = parse(url)
+        return (parsed.scheme or "http"), (parsed.host or "").strip("[]"), parsed.port
+    return pool.scheme, pool.host, pool.port
