@@ -48,15 +48,15 @@ def _phases(phases):
 
 
 def _message(call, status, error_text) -> str:
-    """`ErrorType: text`, masked and bounded; what is known of the failure when there was no text."""
+    """`ErrorType: text`, masked and bounded; without a text, what else is known of the failure."""
     kind = call.error_type
     text = call.error_text if error_text else ""
     if not text:
-        if kind:
-            return kind
         if status == "partial":
-            return "%d of %s items failed" % (call.items_failed, "?" if call.items is None else call.items)
-        return "HTTP %d" % call.http_status if call.http_status >= 300 else status
+            text = "%d of %s items failed" % (call.items_failed, "?" if call.items is None else call.items)
+        elif call.http_status >= 300 and not kind:
+            text = "HTTP %d" % call.http_status
+        return kind + ": " + text if kind and text else kind or text or status
     from coldspan.core.mask import mask_text  # noqa: PLC0415  # most calls end well and never need it
 
     return mask_text(kind + ": " + text if kind else text)

@@ -32,7 +32,7 @@ _CANCELLATION_STATUS = {
     "ProvisionedThroughputExceeded": "throttled",
     "ThrottlingError": "throttled",
 }
-_READS = (
+READS = (
     "Get", "Head", "List", "Describe", "Query", "Scan", "BatchGet", "TransactGet", "Search", "Lookup", "View", "Select",
 )  # fmt: skip
 _BY_HTTP = {408: "timeout", 409: "rejected", 412: "rejected", 429: "throttled", 504: "timeout"}
@@ -76,7 +76,7 @@ def is_read(call) -> bool:
     """Whether the call only asked for something, so that its absence is an answer and not a fault."""
     operation = call.operation
     if call.kind == AWS:
-        return operation.startswith(_READS)
+        return operation.startswith(READS)
     return operation == "GET" or operation == "HEAD"
 
 

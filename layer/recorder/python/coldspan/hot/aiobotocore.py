@@ -1,0 +1,165 @@
+"""aiobotocore: the steps of botocore's hook around coroutines. What it does not override, botocore's hook covers."""
+
+import sys
+
+from coldspan.hot.aws_call import calls_of
+from coldspan.hot.aws_stream import is_end
+from coldspan.hot.patch import drop_own_frame, replace
+
+
+def install(module, scope, patches) -> None:
+    """Hook aiobotocore.client and what it has loaded: endpoint, parsers and streams."""
+    steps = calls_of(scope)
+    shielded, clock = scope.buffer.shielded, scope.clock
+    begin, succeed, fail = map(shielded, (steps.begin, steps.succeed, steps.fail))
+    serialized, parsed, attempted = map(shielded, (steps.serialized, steps.parsed, steps.attempted))
+
+    def make_api_call(original):
+        async def _make_api_call(self, operation_name, api_params, *args, **kwargs):
+            call = begin(self, operation_name, api_params)
+            try:
+                result = await original(self, operation_name, api_params, *args, **kwargs)
+            except BaseException as error:
+                if call is not None:
+                    fail(call, api_params, error)
+                drop_own_frame(error)
+                raise
+            if call is not None:
+                succeed(call, api_params, result)
+            return result
+
+        return _make_api_call
+
+    def make_convert(original):
+        async def _convert_to_request_dict(self, *args, **kwargs):
+            began = clock()
+            try:
+                request = await original(self, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+            serialized(request, began, kwargs.get("set_user_agent_header") is False)
+            return request
+
+        return _convert_to_request_dict
+
+    def make_parse(original):
+        async def parse(self, *args, **kwargs):
+            began = clock()
+            try:
+                result = await original(self, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+            parsed(began)
+            return result
+
+        return parse
+
+    def make_needs_retry(original):
+        async def _needs_retry(self, attempts, operation_model, request_dict, response=None, *args, **kwargs):
+            attempted(attempts, response)
+            try:
+                return await original(self, attempts, operation_model, request_dict, response, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return _needs_retry
+
+    replace(module.AioBaseClient, "_make_api_call", make_api_call, patches)
+    replace(module.AioBaseClient, "_convert_to_request_dict", make_convert, patches)
+    modules = sys.modules
+    parser = getattr(modules.get("aiobotocore.parsers"), "AioResponseParser", None)
+    if parser is not None:
+        replace(parser, "parse", make_parse, patches)
+    replace(modules["aiobotocore.endpoint"].AioEndpoint, "_needs_retry", make_needs_retry, patches)
+    _install_streams(steps.streams, patches)
+
+
+def _install_streams(streams, patches) -> None:
+    """Hook the body and event stream classes; which there are depends on aiobotocore's version."""
+    shielded, clock = streams.scope.buffer.shielded, streams.scope.clock
+    received, closed, failed, seen = map(shielded, (streams.received, streams.closed, streams.failed, streams.event))
+
+    def make_read(original):
+        async def read(self, *args, **kwargs):
+            tie = streams.pop(id(self), None)
+            began = clock()
+            try:
+                chunk = await original(self, *args, **kwargs)
+            except BaseException as error:
+                if tie is not None:
+                    failed(tie, error)
+                drop_own_frame(error)
+                raise
+            if tie is not None:
+                received(self, tie, began, is_end(args, kwargs, chunk))
+            return chunk
+
+        return read
+
+    def make_readinto(original):
+        async def readinto(self, b):
+            tie = streams.pop(id(self), None)
+            began = clock()
+            try:
+                count = await original(self, b)
+            except BaseException as error:
+                if tie is not None:
+                    failed(tie, error)
+                drop_own_frame(error)
+                raise
+            if tie is not None:
+                received(self, tie, began, count == 0 and len(b) > 0)
+            return count
+
+        return readinto
+
+    def make_close(original):
+        def close(self, *args, **kwargs):
+            tie = streams.pop(id(self), None)
+            if tie is not None:
+                closed(tie)
+            try:
+                return original(self, *args, **kwargs)  # a coroutine with one of the two HTTP stacks
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return close
+
+    def make_anext(original):
+        async def __anext__(self):  # noqa: N807
+            try:
+                async for event in original(self):
+                    tie = streams.get(id(self))
+                    if tie is not None:
+                        seen(tie, event)
+                    yield event
+            except Exception as error:
+                tie = streams.pop(id(self), None)
+                if tie is not None:
+                    failed(tie, error)
+                drop_own_frame(error)
+                raise
+            tie = streams.pop(id(self), None)
+            if tie is not None:
+                closed(tie)
+
+        return __anext__
+
+    bodies = [
+        kind
+        for home in ("aiobotocore.response", "aiobotocore.httpchecksum")
+        for kind in tuple(vars(sys.modules[home]).values())
+        if isinstance(kind, type) and kind.__module__ == home and kind.__name__.endswith(("Body", "Mixin"))
+    ]
+    for owner in bodies:
+        replace(owner, "read", make_read, patches)
+        replace(owner, "readinto", make_readinto, patches)
+        replace(owner, "close", make_close, patches)
+        replace(owner, "aclose", make_close, patches)
+    events = sys.modules["aiobotocore.eventstream"].AioEventStream
+    replace(events, "__anext__", make_anext, patches)
+    streams.kinds += (*bodies, events)

@@ -1,0 +1,225 @@
+"""What the hooks of botocore and aiobotocore share: the steps of an AWS call, from its parameters to how it ended."""
+
+from coldspan.core import limits, outcomes
+from coldspan.core.record import AWS, CANCELLED, CONNECTION, ERROR, PARSE, SERIALIZE, TIMEOUT, Call
+from coldspan.core.status import CANCELLATION, is_throttling
+from coldspan.core.trace import xray_header
+from coldspan.hot.aws_stream import Streams
+
+TRACE_HEADER = "X-Amzn-Trace-Id"
+
+# Request parameters worth keeping, by service: (parameter, attribute). They name the resource, never its content.
+# Source: OpenTelemetry semantic conventions, "AWS SDK spans", FaaS and GenAI.
+_ATTRIBUTES = {
+    "bedrock-runtime": (("modelId", "gen_ai.request.model"),),
+    "dynamodb": (("TableName", "aws.dynamodb.table_names"), ("RequestItems", "aws.dynamodb.table_names")),
+    "kinesis": (("StreamName", "aws.kinesis.stream_name"),),
+    "lambda": (("FunctionName", "faas.invoked_name"),),
+    "logs": (("logGroupName", "aws.log.group.names"),),
+    "s3": (("Bucket", "aws.s3.bucket"),),
+    "sns": (("TopicArn", "aws.sns.topic.arn"),),
+    "sqs": (("QueueUrl", "aws.sqs.queue.url"),),
+    "stepfunctions": (("stateMachineArn", "aws.step_functions.state_machine.arn"),),
+}
+_LISTS = ("aws.dynamodb.table_names", "aws.log.group.names")
+_VALUE_CHARS = 256
+
+# Class names in an exception's line of ancestors, in this order: botocore's ConnectTimeoutError is a ConnectionError too.
+_CAUSES = (
+    (TIMEOUT, frozenset(("ConnectTimeoutError", "ReadTimeoutError", "TimeoutError"))),
+    (CONNECTION, frozenset(("ConnectionError", "HTTPClientError", "HTTPError", "OSError", "IncompleteReadError"))),
+)
+
+
+class Plan:
+    """What is known of an operation before its first call ends: made once for each."""
+
+    __slots__ = ("attributes", "rule", "stream")
+
+    def __init__(self, table, model, service, operation) -> None:
+        shape = model.operation_model(operation).output_shape
+        stream = None
+        if shape is not None:
+            payload = shape.serialization.get("payload")
+            if payload is not None and shape.members[payload].type_name == "blob":
+                stream = payload
+            stream = shape.event_stream_name or stream
+        self.stream = stream  # the member of the answer that is read later
+        self.rule = outcomes.rule_for(table, service, operation)
+        self.attributes = _ATTRIBUTES.get(service, ())
+
+
+class AwsCalls:
+    """The AWS calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
+
+    __slots__ = ("capture", "plans", "propagate", "scope", "streams", "table")
+
+    def __init__(self, scope) -> None:
+        self.scope = scope
+        self.capture = scope.settings.payloads
+        self.propagate = scope.settings.xray != "off"
+        self.plans = {}
+        self.table = outcomes.load()
+        self.streams = Streams(scope)
+
+    def begin(self, client, operation, params):
+        """Open the Call of one API call; None when the invocation holds too many."""
+        model = client._service_model  # noqa: SLF001  # the only place where the client keeps its name
+        service = model.service_name
+        plan = self.plans.get((service, operation))
+        if plan is None:
+            plan = self.plans[service, operation] = Plan(self.table, model, service, operation)
+        attributes = {}
+        region = client.meta.region_name
+        if region:
+            attributes["cloud.region"] = region
+        for parameter, name in plan.attributes:
+            value = params.get(parameter)
+            if value:
+                text = value[:_VALUE_CHARS] if type(value) is str else ""
+                if name in _LISTS:
+                    attributes[name] = [text] if text else [str(key)[:_VALUE_CHARS] for key in list(value)[:10]]
+                elif text:
+                    attributes[name] = text
+        call = self.scope.begin(AWS, service, operation)
+        if call is not None:
+            call.attributes = attributes
+        return call
+
+    def running(self):
+        """The AWS call that is being made here, or None."""
+        call = self.scope.current.get()
+        return call if type(call) is Call and call.kind == AWS and not call.end_ns else None
+
+    def serialized(self, request, began, presigning) -> None:
+        """The request's dict is complete and not yet signed: note how long it took, and put our span into its trace header."""
+        call = self.running()
+        if call is None or presigning:
+            return
+        self.phase(call, SERIALIZE, began)
+        trace = call.owner.trace
+        if trace is None or not self.propagate:
+            return
+        headers = request["headers"]
+        if TRACE_HEADER not in headers and TRACE_HEADER.lower() not in headers:
+            value = xray_header(trace, call.span_id)
+            if value.isascii() and value.isprintable():
+                headers[TRACE_HEADER] = value
+
+    def parsed(self, began) -> None:
+        """A response has been parsed."""
+        call = self.running()
+        if call is not None:
+            self.phase(call, PARSE, began)
+
+    def phase(self, call, index, began) -> None:
+        """Add the time since `began` to a phase."""
+        phases = call.phases
+        if phases is None:
+            phases = call.phases = [0] * 7
+        phases[index] += self.scope.clock() - began
+
+    def attempted(self, attempts, response) -> None:
+        """One attempt is over, botocore is about to decide on a retry. `response` is (http, parsed), or None."""
+        call = self.running()
+        if call is None:
+            return
+        call.retries = attempts - 1
+        if response is None:
+            call.http_status = 0
+            return
+        call.http_status = status = response[0].status_code
+        error = response[1].get("Error")
+        if status == 429 or (type(error) is dict and is_throttling(error.get("Code") or "")):
+            call.throttles += 1
+
+    def succeed(self, call, params, result) -> None:
+        """End a call with its answer, or, when it carries a stream, leave that to the stream."""
+        stream = None
+        try:
+            plan = self.plans[call.tool, call.operation]
+            if isinstance(result, dict):
+                self.note_metadata(call, result)
+                if plan.rule is not None:
+                    outcomes.read_outcome(call, plan.rule, params, result)
+                if self.capture != "off" and (self.capture == "all" or call.error_type or call.items_failed):
+                    self.keep_payload(call, params, result, plan.stream)
+                if plan.stream is not None:
+                    stream = result.get(plan.stream)
+            if stream is not None and self.streams.follow(stream, call):
+                self.scope.leave(call)
+                return
+        except BaseException:
+            self.scope.end(call)
+            raise
+        self.scope.end(call)
+
+    def fail(self, call, params, error) -> None:
+        """End a call with an exception."""
+        try:
+            describe(call, error)
+            response = getattr(error, "response", None)
+            if isinstance(response, dict):
+                self.note_metadata(call, response)
+                if not call.throttles and is_throttling(call.error_type):
+                    call.throttles = 1  # a stub answers without attempts
+            elif call.cause != ERROR:
+                call.http_status = 0
+            plan = self.plans[call.tool, call.operation]
+            if plan.rule is not None:
+                call.items = outcomes.count_items(plan.rule, params)
+            if self.capture != "off":
+                self.keep_payload(call, params, response, None)
+        finally:
+            self.scope.end(call)
+
+    def note_metadata(self, call, response) -> None:
+        """Keep what ResponseMetadata says."""
+        metadata = response.get("ResponseMetadata")
+        if metadata:
+            call.http_status = metadata.get("HTTPStatusCode") or 0
+            call.retries = metadata.get("RetryAttempts") or call.retries
+            request_id = metadata.get("RequestId")
+            if request_id:
+                call.attributes["aws.request_id"] = request_id
+
+    def keep_payload(self, call, params, response, stream) -> None:
+        """Keep masked and bounded copies of what was sent and answered; a stream is named, never read."""
+        from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+
+        if isinstance(response, dict):
+            response = {key: value for key, value in response.items() if key not in ("ResponseMetadata", stream)}
+        call.payload = {"request": capture(params, self.scope.settings), "response": capture(response, self.scope.settings)}
+
+
+def describe(call, error) -> None:
+    """Write what an exception says of itself into the call; nothing of the exception is kept."""
+    response = getattr(error, "response", None)
+    found = response.get("Error") if isinstance(response, dict) else None
+    if isinstance(found, dict):
+        call.cause = ERROR
+        call.error_type = str(found.get("Code") or type(error).__name__)
+        call.error_text = str(found.get("Message") or "")[: limits.RAW_TEXT_CHARS]
+        reasons = [reason for reason in response.get("CancellationReasons") or () if reason.get("Code") != "None"]
+        if reasons:
+            call.attributes[CANCELLATION] = str(reasons[0].get("Code"))
+            call.items_failed = len(reasons)
+        return
+    names = {kind.__name__ for kind in type(error).__mro__}
+    call.error_type = type(error).__name__
+    call.error_text = str(error)[: limits.RAW_TEXT_CHARS]
+    if isinstance(error, Exception):
+        call.cause = next((cause for cause, known in _CAUSES if not known.isdisjoint(names)), ERROR)
+    else:
+        call.cause = CANCELLED
+
+
+_last = None
+
+
+def calls_of(scope):
+    """The AwsCalls of a scope; botocore's hook and aiobotocore's share one."""
+    global _last
+    if _last is None or _last.scope is not scope:
+        _last = AwsCalls(scope)
+    return _last

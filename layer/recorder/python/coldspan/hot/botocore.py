@@ -1,0 +1,79 @@
+"""botocore: one Call for each API call, with what its retries, its answer and its stream say."""
+
+import sys
+
+from coldspan.hot import aws_stream
+from coldspan.hot.aws_call import calls_of
+from coldspan.hot.patch import drop_own_frame, replace
+
+
+def install(module, scope, patches) -> None:
+    """Hook botocore.client and what it has loaded: endpoint, parsers and streams."""
+    steps = calls_of(scope)
+    shielded, clock = scope.buffer.shielded, scope.clock
+    begin, succeed, fail = map(shielded, (steps.begin, steps.succeed, steps.fail))
+    serialized, parsed, attempted = map(shielded, (steps.serialized, steps.parsed, steps.attempted))
+
+    def make_api_call(original):
+        def _make_api_call(self, operation_name, api_params, *args, **kwargs):
+            call = begin(self, operation_name, api_params)
+            try:
+                result = original(self, operation_name, api_params, *args, **kwargs)
+            except BaseException as error:
+                if call is not None:
+                    fail(call, api_params, error)
+                drop_own_frame(error)
+                raise
+            if call is not None:
+                succeed(call, api_params, result)
+            return result
+
+        return _make_api_call
+
+    def make_convert(original):
+        def _convert_to_request_dict(self, *args, **kwargs):
+            began = clock()
+            try:
+                request = original(self, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+            serialized(request, began, kwargs.get("set_user_agent_header") is False)
+            return request
+
+        return _convert_to_request_dict
+
+    def make_parse(original):
+        def parse(self, *args, **kwargs):
+            began = clock()
+            try:
+                result = original(self, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+            parsed(began)
+            return result
+
+        return parse
+
+    def make_needs_retry(original):
+        def _needs_retry(self, attempts, operation_model, request_dict, response=None, *args, **kwargs):
+            attempted(attempts, response)
+            try:
+                return original(self, attempts, operation_model, request_dict, response, *args, **kwargs)
+            except BaseException as error:
+                drop_own_frame(error)
+                raise
+
+        return _needs_retry
+
+    replace(module.BaseClient, "_make_api_call", make_api_call, patches)
+    replace(module.BaseClient, "_convert_to_request_dict", make_convert, patches)
+    modules = sys.modules
+    replace(modules["botocore.parsers"].ResponseParser, "parse", make_parse, patches)
+    replace(modules["botocore.endpoint"].Endpoint, "_needs_retry", make_needs_retry, patches)
+    bodies = [modules["botocore.response"].StreamingBody]
+    checksum_body = getattr(modules.get("botocore.httpchecksum"), "StreamingChecksumBody", None)
+    if checksum_body is not None:
+        bodies.append(checksum_body)
+    aws_stream.install(bodies, modules["botocore.eventstream"].EventStream, steps.streams, patches)
