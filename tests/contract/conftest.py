@@ -53,16 +53,37 @@ def task(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def task_with_package(tmp_path_factory, task, layer):
+    """The same code with coldspan beside it, as `pip install coldspan -t` leaves it: no layer is needed."""
+    folder = tmp_path_factory.mktemp("packaged") / "task"
+    shutil.copytree(task, folder)
+    shutil.copytree(layer / "python" / "coldspan", folder / "coldspan")
+    return folder
+
+
 @pytest.fixture
 def start(task, layer):
     """Start a function and give its LocalLambda: `start("app.handler", layer=None, environment={...})`.
 
-    The layer is attached unless told otherwise. All functions are ended with the test.
+    The layer is attached unless told otherwise. All functions are ended with the test; then no record may tell of an error of
+    ours or of a drop, but for those named in `faults` (steps) and `loses` (reasons).
     """
+    problems = []
     with contextlib.ExitStack() as stack:
 
-        def starter(handler="app.handler", *, xray=True, mounting=None, **fields):
+        def starter(handler="app.handler", *, xray=True, mounting=None, faults=(), loses=(), **fields):
             fields = {"task": task, "layer": layer, **fields}
-            return stack.enter_context(LocalLambda(Function(handler=handler, **fields), xray=xray, mounting=mounting))
+            platform = LocalLambda(Function(handler=handler, **fields), xray=xray, mounting=mounting)
+            stack.callback(lambda: problems.extend(losses(platform, set(faults), set(loses))))
+            return stack.enter_context(platform)
 
         yield starter
+    assert problems == []
+
+
+def losses(platform, faults, loses):
+    """What the records of a function tell of our errors and drops, and is not expected."""
+    for document in platform.documents:
+        yield from (f"error of ours in {step}" for step in document.get("errors", {}) if step not in faults)
+        yield from (f"dropped: {reason}" for reason in document.get("dropped", {}) if reason not in loses)

@@ -5,14 +5,7 @@ from types import CoroutineType
 
 from coldspan.hot.patch import drop_own_frame, replace
 
-CO_COROUTINE = 0x80
 _loop = None
-
-
-def is_coroutine_function(handler) -> bool:
-    """Whether calling it gives a coroutine, as far as its code tells: a function, or an object whose __call__ is one."""
-    code = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)
-    return bool(code is not None and code.co_flags & CO_COROUTINE)
 
 
 def drive(coroutine):
@@ -37,7 +30,10 @@ def drive(coroutine):
 
 
 def driven(handler):
-    """A plain function that runs the coroutine function to its end and does nothing else."""
+    """A plain function that runs the coroutine it gets from the handler, if any, to its end and does nothing else.
+
+    Decided by what the handler gives, as with the recorder on: a partial or an object does not show that it is `async`.
+    """
 
     def wrapped(*args, **kwargs):
         try:
@@ -67,7 +63,7 @@ def install(settings, patches) -> None:
             except BaseException as error:
                 drop_own_frame(error)
                 raise
-            return driven(found) if is_coroutine_function(found) else found
+            return driven(found) if callable(found) else found
 
         return _get_handler
 

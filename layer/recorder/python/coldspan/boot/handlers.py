@@ -64,9 +64,9 @@ def instrument(handler=None, **options):
     if handler is None:
         return lambda decorated: instrument(decorated, **options)
     starting.start()
-    from coldspan.boot.asynchronous import drive, driven, is_coroutine_function
+    from coldspan.boot.asynchronous import drive, driven
 
     seam = starting.seam
     if seam is not None:
         return seam.wrap_handler(handler, drive)
-    return driven(handler) if is_coroutine_function(handler) else handler
+    return driven(handler) if callable(handler) else handler
