@@ -16,6 +16,13 @@ def test_a_header_is_taken_apart():
     assert trace.trace_id == "5759e988bd862e3fe1be46a994272793"
 
 
+@pytest.mark.parametrize("parent", [PARENT.upper(), "g" * 16, "5_995c3f42cd8ad8", "+3995c3f42cd8ad8", "٥" * 16])
+def test_a_parent_that_is_no_id_is_no_parent(parent):
+    """It would make our subsegment hang on nothing, and X-Ray would drop it."""
+    expected = PARENT if parent.lower() == PARENT else ""
+    assert parse(f"Root={ROOT};Parent={parent};Sampled=1").parent == expected
+
+
 @pytest.mark.parametrize("flag", ["Sampled=0", "Sampled=?", "Sampled=", "", "Sampled=true"])
 def test_anything_but_sampled_1_is_not_sampled(flag):
     """A missing or `?` value leaves the decision to somebody else: not to us."""

@@ -27,6 +27,11 @@ def parse(header):
     """Give the TraceHeader of a header's text, or None when it names no well-formed root."""
     if not header:
         return None
+    # What Lambda itself sends has one shape; taking it by position costs a tenth of taking it apart.
+    if len(header) == 74 and header.startswith("Root=1-") and header[40:48] == ";Parent=" and header[64:73] == ";Sampled=":
+        root, parent = header[5:40], header[48:64]
+        if _is_root(root) and _is_hex(parent, 16):
+            return TraceHeader(root, parent.lower(), header[73], [])
     root = parent = flag = ""
     rest = []
     for part in header.split(";"):
@@ -50,13 +55,13 @@ def _is_root(text) -> bool:
 
 
 def _is_hex(text, length) -> bool:
-    if len(text) != length:
+    if len(text) != length or not text.isalnum():  # int() takes signs, blanks and underscores too
         return False
     try:
-        bytes.fromhex(text)
+        int(text, 16)
     except ValueError:
         return False
-    return True
+    return text.isascii()
 
 
 def xray_header(trace, span_id):
