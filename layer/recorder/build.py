@@ -61,12 +61,12 @@ def compile_tree(root):
         target.write_bytes(header + marshal.dumps(code))
 
 
-def version_of(interpreter):
-    """`3.12` for a CPython that starts, else None (a shim without its version, a name that is not there)."""
-    ask = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+def ask(interpreter):
+    """A CPython's (version, path of its executable), or (None, None): a shim without its version, a name not there."""
+    question = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2], sys.executable)"
     try:
         done = subprocess.run(
-            [interpreter, "-I", "-c", ask],
+            [interpreter, "-I", "-c", question],
             capture_output=True,
             text=True,
             check=False,
@@ -74,9 +74,9 @@ def version_of(interpreter):
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    name, _, version = done.stdout.strip().partition(" ")
-    return version if done.returncode == 0 and name == "cpython" else None
+        return None, None
+    name, version, path = [*done.stdout.strip().split(" ", 2), "", "", ""][:3]
+    return (version, path) if done.returncode == 0 and name == "cpython" else (None, None)
 
 
 def candidates(version):
@@ -101,16 +101,16 @@ def find_interpreters(named=()):
     """A mapping of version to interpreter: those named, then for the other versions the first one that starts."""
     found = {}
     for interpreter in named:
-        version = version_of(interpreter)
+        version, path = ask(interpreter)
         if version not in VERSIONS:
             sys.exit(f"{interpreter}: not a CPython of {', '.join(VERSIONS)}")
-        found[version] = interpreter
+        found[version] = path
     for version in VERSIONS:
         if version not in found:
-            working = (path for path in dict.fromkeys(candidates(version)) if version_of(path) == version)
-            interpreter = next(working, None)
-            if interpreter:
-                found[version] = interpreter
+            answers = (ask(candidate) for candidate in dict.fromkeys(candidates(version)))
+            path = next((path for answered, path in answers if answered == version), None)
+            if path:
+                found[version] = path
     return found
 
 
@@ -137,7 +137,7 @@ def write_zip(root, target):
     """Write a zip whose bytes depend on the tree alone: names in order, one date, fixed modes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        for path in sorted((path for path in root.rglob("*") if path.is_file()), key=Path.as_posix):
             entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), ZIP_TIME)
             entry.create_system = 3  # Unix: the upper half of external_attr is the mode
             entry.external_attr = (0o100000 | path.stat().st_mode & 0o777) << 16
@@ -151,7 +151,7 @@ def build(into, interpreters):
     for interpreter in interpreters.values():
         environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of a set in a code object
         subprocess.run(
-            [interpreter, "-S", "-B", __file__, "--compile", str(into)],
+            [interpreter, "-X", "no_debug_ranges", "-S", "-B", __file__, "--compile", str(into)],
             check=True,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -169,9 +169,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--into", type=Path, help="folder for the tree (its python/ and coldspan are replaced)")
     options.add_argument("--zip", type=Path, help="also write this zip")
-    options.add_argument(
-        "--python", action="append", default=[], help="an interpreter to compile with (repeatable)"
-    )
+    options.add_argument("--python", action="append", default=[], help="an interpreter to compile with (repeatable)")
     options.add_argument("--compile", type=Path, help=argparse.SUPPRESS)  # one interpreter's share of the work
     chosen = options.parse_args()
     if chosen.compile:
