@@ -1,4 +1,4 @@
-"""A stand-in for the payment provider and the exchange rates of the sample functions, on loopback only.
+"""A stand-in for the payment provider and the exchange rates of the sample functions, on loopback.
 
 It does what the card, or the currency, says:
 
@@ -11,7 +11,8 @@ It does what the card, or the currency, says:
     XBA           503                             XDR           200, after SLOW_SECONDS
 
 POST /charges and /refunds take {"card": ..., "amount_cents": ...}; GET /rates/{currency} gives {"rate": ...}.
-`python -m coldspan_console.demo_provider [PORT]` prints its address and serves until it is stopped.
+`python -m coldspan_console.demo_provider [PORT [HOST]]` prints its address and serves until it is stopped; a function in a
+container reaches it only with HOST 0.0.0.0.
 """
 
 import json
@@ -109,16 +110,16 @@ class ProviderServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port=0, slow_seconds=SLOW_SECONDS) -> None:
+    def __init__(self, port=0, host="127.0.0.1", slow_seconds=SLOW_SECONDS) -> None:
         self.slow_seconds = slow_seconds
         self.stopping = threading.Event()
         self.numbers = iter(range(1, 1_000_000))
-        super().__init__(("127.0.0.1", port), Provider)
+        super().__init__((host, port), Provider)
 
     @property
     def url(self) -> str:
         """The address, without a slash at its end."""
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.server_address[0]}:{self.server_port}"
 
     def handle_error(self, request, client_address) -> None:
         """A client that has gone is what some of the behaviours are for; anything else is told as usual."""
@@ -138,7 +139,7 @@ class ProviderServer(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    server = ProviderServer(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    server = ProviderServer(int(next(iter(sys.argv[1:]), "0")), *sys.argv[2:3])
     print(server.url, flush=True)
     try:
         server.serve_forever()

@@ -1,6 +1,10 @@
-"""Makes the tables, queues, bus, bucket and stream that template.yaml names, on moto's server, for the samples."""
+"""Makes the tables, queues, bus, bucket and stream that template.yaml names, on moto's server, for the samples.
+
+`python -m coldspan_console.demo_resources ENDPOINT [PROVIDER]` makes them and prints each function's environment variables.
+"""
 
 import json
+import sys
 from pathlib import Path
 
 import boto3
@@ -12,9 +16,10 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "AW
 
 # What the events of the samples find: sku -> available, and orders waiting for their payment.
 STOCK = {"LAMP-07": 40, "CHAIR-01": 3}
+CARDS = ("tok_visa", "tok_visa", "tok_declined", "tok_visa", "tok_visa")
 ORDERS = [
-    {"id": f"order-{1000 + n}", "sku": "LAMP-07", "quantity": n, "amount_cents": 1250 * n, "payment": "open", "card": card}
-    for n, card in enumerate(("tok_visa", "tok_visa", "tok_declined", "tok_visa", "tok_visa"), start=1)
+    {"id": f"order-{1000 + n}", "sku": "LAMP-07", "quantity": n, "amount_cents": 2990 * n, "payment": "open", "card": c}
+    for n, c in enumerate(CARDS, start=1)
 ]
 
 
@@ -152,3 +157,6 @@ MAKERS = {
     "AWS::Events::EventBus": ("events", bus),
     "AWS::KinesisFirehose::DeliveryStream": ("firehose", delivery_stream),
 }
+
+if __name__ == "__main__":
+    print(json.dumps(create(*sys.argv[1:3]), indent=2))

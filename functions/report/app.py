@@ -5,8 +5,9 @@ import json
 import os
 
 import boto3
-import coldspan  # comes with the layer; where there is none: pip install coldspan
 import httpx
+
+import coldspan  # comes with the layer; where there is none: pip install coldspan
 
 bucket = boto3.resource("s3").Bucket(os.environ["REPORTS_BUCKET"])
 CURRENCIES = ("CHF", "GBP", "JPY", "SEK", "USD")

@@ -14,7 +14,7 @@ def handler(event, context):
         change, number = record["dynamodb"], record["dynamodb"]["SequenceNumber"]
         try:
             image = change["NewImage"] if record["eventName"] != "REMOVE" else change["OldImage"]
-            row = {"change": record["eventName"], "id": image["id"]["S"], "amount_cents": int(image["amount_cents"]["N"])}
+            row = {"change": record["eventName"], "id": image["id"]["S"], "cents": int(image["amount_cents"]["N"])}
             delay = int(image.get("remind_after_seconds", {"N": "-1"})["N"])
         except (KeyError, ValueError):  # a poison record: what stood before it is kept, the stream resumes at it
             return keep(rows, reminders) or failed(number)

@@ -1,5 +1,6 @@
 """Every sample function, run with each of its events against moto's server and the provider's stand-in."""
 
+import contextlib
 import importlib.util
 import json
 import subprocess
@@ -11,6 +12,7 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
 from coldspan_console import demo_provider, demo_resources
 
 ROOT = Path(__file__).parents[2]
@@ -216,8 +218,28 @@ def test_sample_with_a_malformed_event_fails_or_refuses_and_writes_nothing(world
     assert objects_in(world, "") == []
 
 
+@pytest.mark.parametrize("name", SAMPLES)
+def test_policy_of_a_sample_allows_what_its_events_make_it_call_and_no_more(world, name):
+    """Least privilege, measured: an action that no event needs may not be granted, one that is needed must be."""
+    called = set()
+    boto3.setup_default_session()
+    boto3.DEFAULT_SESSION.events.register(
+        "before-call", lambda model, **_: called.add(f"{model.service_model.signing_name}:{model.name}")
+    )
+    handler = world.load(name).handler
+    events = [json.loads((EVENTS / file).read_text()) for file in FILES if file.startswith(f"{name}/")]
+    for event in events:
+        with contextlib.suppress(Exception):
+            handler(event, context())
+    resources = [each.get("Properties", {}) for each in demo_resources.load()["Resources"].values()]
+    (policies,) = [each["Policies"] for each in resources if Path(each.get("CodeUri", "")).name == name]
+    granted = [each["Action"] for policy in policies for each in policy["Statement"]]
+    allowed = {action for each in granted for action in (each if isinstance(each, list) else [each])}
+    assert {"sqs:SendMessage" if each == "sqs:SendMessageBatch" else each for each in called} == allowed
+
+
 def test_malformed_events_hold_each_kind_of_damage():
-    """Whoever reads an event must have met text that is no JSON, JSON that is no object, and objects of a wrong shape."""
+    """Whoever reads an event must have met what is no JSON, JSON that is no object, and objects of a wrong shape."""
     kinds = {}
     for name in MALFORMED:
         try:
