@@ -18,7 +18,7 @@ from coldspan.hot import scope as scope_module
 from coldspan.hot.patch import MARK
 
 TESTS = Path(__file__).parent
-RECORDER = TESTS.parent / "layer" / "recorder" / "python" / "coldspan"
+RECORDER = Path(buffer_module.__file__).parents[1]
 
 # Seconds a test of each suite may take; a test's own @pytest.mark.timeout goes first.
 TIMEOUTS = {"unit": 30, "contract": 60, "fault": 60, "process": 120, "e2e": 300}
@@ -82,7 +82,9 @@ def default_settings(**changes):
         "slow_ms": 1000.0,
         "tools": (),
         "payloads": "off",
+        "emf": True,
         "error_text": True,
+        "problems": [],
         "propagate": (),
         "xray": "auto",
         "mask_keys": (),
