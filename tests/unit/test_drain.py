@@ -255,8 +255,8 @@ def test_a_record_that_cannot_be_encoded_is_counted_and_the_others_leave_promise
     platform.invoke(left_ms=15, request_id="bad")
     platform.invoke(request_id="good")
     assert [record["request_id"] for record in platform.records] == ["good"]
-    platform.invoke(request_id="next")
-    assert platform.records[-1]["dropped"] == {"records_unencodable": 1}
+    assert platform.records[0]["dropped"] == {"records_unencodable": 1}
+    assert platform.records[0]["errors"] == {"_encode": 1}
 
 
 def test_xray_gets_the_tree_only_when_the_trace_is_sampled(scope, fake_clock):

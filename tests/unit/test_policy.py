@@ -30,3 +30,18 @@ def test_a_drain_starts_only_with_time_to_spare_promise_3(left_ms, last_ms, expe
 def test_calls_are_told_in_full_when_it_matters(failed, start, duration_ms, share, draw, expected):
     """Failed, slow and first invocations always; of the others a share."""
     assert policy.in_detail(failed, start, duration_ms, 1000, share, draw) is expected
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "epoch_ms", "elapsed_ms", "expected"),
+    [
+        (3_000, 0, 1_000, 2_000),
+        (3_000, 0, 4_000, -1_000),
+        (0, 1_795_397_120_187, 10, None),  # no deadline
+        (1_000, 9_000, 10, None),  # past before it began: the wall clock is wrong
+        (3_000_000_000, 0, 10, None),  # what the emulator says for Managed Instances
+    ],
+)
+def test_what_is_left_counts_by_the_clock_that_does_not_jump(deadline_ms, epoch_ms, elapsed_ms, expected):
+    """The wall clock is read once, at the beginning."""
+    assert policy.left_ms(deadline_ms, epoch_ms * 1_000_000, elapsed_ms * 1_000_000) == expected

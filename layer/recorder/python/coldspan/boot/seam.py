@@ -217,7 +217,10 @@ class Seam:
             from coldspan.core.trigger import describe as describe_event
 
             self.describe_event = describe_event = self.buffer.shielded(describe_event)
-        invocation.trigger = describe_event(args[0] if args else kwargs.get("event"))
+        event = args[0] if args else kwargs.get("event")
+        invocation.trigger = described = describe_event(event, args[1] if len(args) > 1 else kwargs.get("context"))
+        if described is not None and described[3] is not None:
+            invocation.replay = described[3].get("replay", False)
         now = clock()
         invocation.handler_ns = -now
         invocation.overhead_ns += now - entered
@@ -244,15 +247,24 @@ class Seam:
         entered = self.scope.clock()
         invocation.handler_ns += entered
         invocation.state = RETURNED
-        if type(result) is dict:
-            if "batchItemFailures" in result or "Status" in result:
-                from coldspan.core.trigger import batch_failures, durable_outcome
-
-                invocation.batch_failures = batch_failures(result)
-                invocation.outcome = durable_outcome(invocation.trigger, result)
+        if type(result) is dict and ("batchItemFailures" in result or invocation.trigger is not None):
+            self._read_answer(invocation, result)
         invocation.overhead_ns += self.scope.clock() - entered
         if invocation.flush == "before_response":
             self._close(invocation)
+
+    def _read_answer(self, invocation, result) -> None:
+        """What an answer says that is a success for the platform: records given back, work to go on, a tool that failed."""
+        from coldspan.core import trigger
+
+        invocation.batch_failures = trigger.batch_failures(result)
+        invocation.outcome = trigger.durable_outcome(invocation.trigger, result)
+        if invocation.outcome == "error":
+            invocation.error_type = "DurableExecutionFailed"
+        failure = trigger.tool_error(invocation.trigger, result)
+        if failure:
+            invocation.outcome = "error"
+            invocation.error_type = failure
 
     def fail(self, invocation, error) -> None:
         """The handler has raised. What is no Exception ends the process without a post: this is the last chance to drain."""

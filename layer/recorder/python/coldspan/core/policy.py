@@ -2,6 +2,18 @@
 
 NEAR_DEADLINE_MS = 20  # a drain that overruns the deadline turns a success into a timeout
 
+LONGEST_MS = 6_000_000  # 90 minutes and a margin: no invocation lasts longer, so a clock that says so is wrong
+
+
+def left_ms(deadline_ms, epoch_ns, elapsed_ns):
+    """How many ms an invocation has left; None when it has no deadline or one that cannot be true.
+
+    Takes the wall clock at its beginning and the monotonic time since: a wall clock that is corrected in between, as after
+    a thaw, must not make a deadline near or far.
+    """
+    whole_ms = deadline_ms - epoch_ns / 1e6
+    return whole_ms - elapsed_ns / 1e6 if 0 < whole_ms < LONGEST_MS else None
+
 
 def may_start(left_ms, last_drain_ms) -> bool:
     """Whether there is time for a drain before the deadline; `left_ms` None when there is no deadline."""

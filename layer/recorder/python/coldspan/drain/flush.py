@@ -44,7 +44,7 @@ class Drain:
         """Send what waits. `invocation` is the one that has just ended: its deadline holds."""
         scope = self.scope
         began = scope.clock()
-        left_ms = invocation.deadline_ms - scope.wall() / 1e6 if invocation.deadline_ms else None
+        left_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, began - invocation.start_ns)
         if not policy.may_start(left_ms, self.last_ns / 1e6):
             return
         until = began + self.settings.flush_ns
@@ -71,7 +71,7 @@ class Drain:
         facts = dict(self.facts)
         if not self.init_told:
             self.tell_init(invocation, facts, [to_result(call, error_text) for call in init_calls])
-        self._describe_trigger(invocation)
+        self._describe_trigger(invocation, facts)
         if invocation.error_text:
             from coldspan.core.mask import mask_text
 
@@ -116,14 +116,20 @@ class Drain:
             invocation.dropped, buffer.drops = buffer.drops, {}
         return invocation.dropped
 
-    def _describe_trigger(self, invocation) -> None:
+    def _describe_trigger(self, invocation, facts) -> None:
         described = invocation.trigger
         invocation.trigger = ""
         if described is not None:
             from coldspan.core.trigger import queue_ms
 
-            invocation.trigger = described[0]
-            invocation.queue_ms = queue_ms(described[1], invocation.epoch_ns // 1_000_000)
+            invocation.trigger, since, count, more = described
+            if since is not None:
+                invocation.queue_ms = queue_ms(since, invocation.epoch_ns // 1_000_000)
+            if count != 1:
+                facts["records"] = count
+            if more is not None:
+                facts.update(more)
+                facts.pop("replay", None)
 
     def _tell_init(self, invocation, facts, init_results) -> None:
         """The start of the environment goes into its first record."""
