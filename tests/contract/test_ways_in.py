@@ -5,7 +5,7 @@ import json
 import pytest
 
 from coldspan_console.platform.sandbox import BY_VARIABLES
-from support import broken
+from support import broken, runtimes
 from support.running import complained, invocation_documents, posted, printed
 
 WRAPPER = "bootstrap.py"  # the file of the wrapper around the handler
@@ -132,6 +132,41 @@ def test_the_exec_wrapper_leaves_the_bytes_as_they_are_promise_1(start, name):
         assert posted(layered) == posted(bare)
         assert layered.exit_code == bare.exit_code
         assert (printed(layered), complained(layered)) == (printed(bare), complained(bare))
+
+
+# --- every runtime client -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", runtimes.VERSIONS)
+@pytest.mark.parametrize("way", ["layer", "wrapper", "redirect", "redirect without the layer", "decorator", "async", "async off"])
+def test_every_way_in_works_with_every_runtime_client(start, layers, task_with_package, way, version):
+    """The runtime client has renamed and moved what we hold on to before: each release is tried in each way."""
+    python = next((python for python, found in runtimes.pairs() if found == version), None)
+    if python is None:
+        pytest.skip(f"no interpreter at hand for awslambdaric {version}: {runtimes.absence('3.14', version)}")
+    interpreter = runtimes.interpreters()[python]
+    fields = {"python": interpreter, "runtime": runtimes.runtime(python, version), "layer": layers(interpreter)}
+    handler, environment = "ways.handler", {}
+    match way:
+        case "wrapper":
+            environment = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/coldspan", "PYTHONPATH": "/nonexistent"}
+        case "redirect":
+            handler, environment = "coldspan.handler", {"COLDSPAN_HANDLER": "ways.handler"}
+        case "redirect without the layer":
+            handler, environment = "coldspan.handler", {"COLDSPAN_HANDLER": "ways.handler"}
+            fields |= {"layer": None, "task": task_with_package}
+        case "decorator":
+            handler = "by_hand.handler"
+            fields |= {"layer": None, "task": task_with_package}
+        case "async":
+            handler, environment = "awaited.handler", {"COLDSPAN_ASYNC_HANDLER": "true"}
+        case "async off":
+            handler, environment = "awaited.handler", {"COLDSPAN_ASYNC_HANDLER": "true", **OFF}
+    platform = start(handler, environment=environment, **fields)
+    first, second = answers(platform)
+    assert (first["count"], second["count"]) == (1, 2)
+    assert (WRAPPER in first["above"]) == (way != "async off")
+    assert recorded(platform) == ([] if way == "async off" else given(platform))
 
 
 # --- the redirect -------------------------------------------------------------------------------------------------

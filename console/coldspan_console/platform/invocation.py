@@ -1,5 +1,6 @@
 """An event to hand out, and the answers to give for it."""
 
+import contextlib
 import itertools
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from coldspan_console.platform.server import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from coldspan_console.platform.server import Exchange
 
@@ -41,6 +42,15 @@ class Answer:
     def container_error(cls) -> "Answer":
         """500: the runtime is to exit promptly."""
         return cls(500, SERVICE_FAULT)
+
+    @contextlib.contextmanager
+    def held(self) -> "Iterator[Callable[[], None]]":
+        """Hold the answer back until what is given has been called, or the block is left."""
+        self.hold = threading.Event()
+        try:
+            yield self.hold.set
+        finally:
+            self.hold.set()
 
     def reply(self) -> Reply:
         """The answer as HTTP."""

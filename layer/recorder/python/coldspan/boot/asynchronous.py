@@ -50,12 +50,14 @@ def install(settings, patches) -> None:
     """COLDSPAN_ENABLED=false with COLDSPAN_ASYNC_HANDLER=true: only this one look-up is wrapped, because the function relies on it."""
     import sys
 
+    from coldspan.boot.handlers import LOOK_UPS
+
     bootstrap = sys.modules.get("awslambdaric.bootstrap")
     if bootstrap is None:
         return
 
     def make(original):
-        def _get_handler(handler, *args, **kwargs):
+        def get_handler(handler, *args, **kwargs):
             if handler == "coldspan.handler" and settings.handler:
                 handler = settings.handler
             try:
@@ -65,6 +67,7 @@ def install(settings, patches) -> None:
                 raise
             return driven(found) if callable(found) else found
 
-        return _get_handler
+        return get_handler
 
-    replace(bootstrap, "_get_handler", make, patches)
+    for name in LOOK_UPS:
+        replace(bootstrap, name, make, patches)

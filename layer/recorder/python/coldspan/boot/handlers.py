@@ -7,6 +7,7 @@ from coldspan.boot import start as starting
 from coldspan.hot.patch import drop_own_frame, replace
 
 REDIRECT = "coldspan.handler"
+LOOK_UPS = ("_get_handler", "get_handler")  # awslambdaric 4.1 has the second name, all others the first
 
 
 def install(bootstrap, seam, patches) -> None:
@@ -14,7 +15,7 @@ def install(bootstrap, seam, patches) -> None:
     settings = seam.settings
 
     def make(original):
-        def _get_handler(handler, *args, **kwargs):
+        def get_handler(handler, *args, **kwargs):
             if handler == REDIRECT and settings.handler:
                 handler = settings.handler
             try:
@@ -24,9 +25,10 @@ def install(bootstrap, seam, patches) -> None:
                 raise
             return seam.wrap_handler(found, _driver(settings))
 
-        return _get_handler
+        return get_handler
 
-    replace(bootstrap, "_get_handler", make, patches)
+    for name in LOOK_UPS:
+        replace(bootstrap, name, make, patches)
 
 
 def _driver(settings):
@@ -44,11 +46,12 @@ def redirected():
     starting.start()
     name = os.environ.get("COLDSPAN_HANDLER", "")
     bootstrap = sys.modules.get("awslambdaric.bootstrap")
-    if bootstrap is None or not name:
+    look_up = next((getattr(bootstrap, found) for found in LOOK_UPS if hasattr(bootstrap, found)), None)
+    if look_up is None or not name:
         message = "coldspan.handler needs the Lambda runtime and COLDSPAN_HANDLER, such as app.handler"
         raise AttributeError(message)
     try:
-        return bootstrap._get_handler(name)
+        return look_up(name)
     except BaseException as error:
         drop_own_frame(error)
         raise

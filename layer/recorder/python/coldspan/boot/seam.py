@@ -130,8 +130,11 @@ class Seam:
             self.scope.outside = Invocation("background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall())
 
     def begin_again(self) -> None:
-        """A new process began with a copy of us: nothing that was waiting here is ours to send."""
+        """A new process began with a copy of us: nothing that was waiting here is ours to send, nor is what is running."""
         scope = self.scope
+        running = self.live()
+        if running is not None:
+            running.closed = True  # the parent tells of it, also when this process leaves through the handler
         scope.reseed()
         self.buffer.__init__()
         scope.current.set(None)
@@ -268,6 +271,8 @@ class Seam:
 
     def fail(self, invocation, error) -> None:
         """The handler has raised. What is no Exception ends the process without a post: this is the last chance to drain."""
+        if invocation.closed:
+            return
         entered = self.scope.clock()
         invocation.handler_ns += entered
         invocation.state = RAISED
