@@ -19,7 +19,7 @@ demo: layer venv-sam  ## run every sample on the real emulator, locally, and sho
 
 .PHONY: test
 test: venv  ## run the fast suites: unit and contract
-	@$(PYTEST) $(wildcard tests/unit tests/contract)
+	@$(PYTEST) tests/unit tests/contract
 
 .PHONY: lint
 lint: venv  ## check style, format and types
@@ -40,20 +40,25 @@ build/coldspan-recorder.zip: $(recorder_sources) | venv
 
 .PHONY: fault
 fault: layer  ## run the table of stages and faults
-	@$(PYTEST) $(wildcard tests/fault)
+	@$(PYTEST) tests/fault
 
 .PHONY: process
 process: layer  ## run the suite of fresh interpreters, fork, threads and signals
-	@$(PYTEST) $(wildcard tests/process)
+	@$(PYTEST) tests/process
 
 .PHONY: e2e
 e2e: layer venv-sam  ## run the layer on the real emulator (and by sam local, where there is Docker)
-	@$(PYTEST) $(wildcard tests/e2e)
+	@$(PYTEST) tests/e2e
 
 .PHONY: test-aiobotocore
 test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pins an old botocore
 	@.ci/venv .venv-aiobotocore requirements/aiobotocore.txt
 	@.venv-aiobotocore/bin/python -m pytest $(ARGS) $(shell find tests -name '*aiobotocore*.py')
+
+.PHONY: test-python
+test-python:  ## run unit, contract, fault and process under another Python: VERSION=3.12
+	@.ci/venv .venv-$(VERSION) requirements/test.txt $(VERSION)
+	@.venv-$(VERSION)/bin/python -m pytest $(ARGS) tests/unit tests/contract tests/fault tests/process
 
 .PHONY: bench
 bench: layer  ## measure coldspan and its peers side by side; results go to bench/results
