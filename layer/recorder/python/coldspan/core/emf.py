@@ -1,18 +1,19 @@
 """Invocations and calls as CloudWatch embedded metric format: whole lines for stdout.
 
-Source: CloudWatch user guide, "Specification: Embedded metric format"; limits in core/limits.py. The constant part of a
-line (its `_aws` block, names, dimensions) is made once per shape; per line only numbers and strings are written.
+Source: CloudWatch user guide, "Specification: Embedded metric format"; limits in core/limits.py. What is constant in a line
+(its `_aws` block, names, dimensions) is made once; per line only numbers and strings are written. What is seldom needed (the
+user's metrics, a line that is too large) has its own module, loaded on first need.
 """
 
 from time import gmtime, strftime
 
 from coldspan.core import limits
-from coldspan.core.text import as_record, began_ns, count, elapsed_ns, quote, sane_ms, to_json
+from coldspan.core.text import began_ns, call_text, count, elapsed_ns, has_halves, quote, sane_ms, to_json
 
 FAILED = frozenset(("error", "unserialisable", "too_large", "timeout", "crash", "out_of_memory", "init_error"))
 CALL_FAILED = frozenset(("partial", "throttled", "timeout", "error"))
 
-# Name -> unit and format. The order is the order in the line.
+# Name -> unit and format, in the order in which the directive names them.
 METRICS = {
     "Duration": ("Milliseconds", "%.3f"),
     "InitDuration": ("Milliseconds", "%.3f"),
@@ -28,25 +29,36 @@ METRICS = {
     "Overhead": ("Microseconds", "%d"),
     "Dropped": ("Count", "%d"),
 }
+_SOMETIMES = ("InitDuration", "QueueTime", "ResponseBytes", "Dropped")
 CALL_METRICS = {
-    "CallDuration": ("Milliseconds", "[%s]"),
-    "CallFailure": ("Count", "%d"),
-    "CallRetry": ("Count", "%d"),
-    "CallThrottle": ("Count", "%d"),
+    "CallDuration": ("Milliseconds",),
+    "CallFailure": ("Count",),
+    "CallRetry": ("Count",),
+    "CallThrottle": ("Count",),
 }
+START = '{"_aws":{"Timestamp":'
+_PROPERTIES = (
+    "request_id", "trace_id", "span_id", "start", "outcome", "error_type", "error_message", "trigger", "tenant_id",
+    "handler_ms", "cpu_ms", "calls_open", "flush", "batch_item_failures", "replay", "annotations", "dropped", "calls",
+)  # fmt: skip
 # Members of the root that mean something already: no metric of the user's and no fact may take their place.
-RESERVED = frozenset(METRICS) | frozenset(CALL_METRICS) | {"_aws", "function_name", "tool", "operation", "calls", "part"}
-_HANDLED = frozenset(("dropped", "init_ms", "init_calls", "init_epoch_ms", "slow"))  # facts that are told in other words
-_REQUEST_ID_CHARS = 128
+RESERVED = frozenset((*METRICS, *CALL_METRICS, *_PROPERTIES, "_aws", "function_name", "tool", "operation", "level", "timestamp", "part"))
+_TAKEN = RESERVED | {"init_ms", "init_calls", "init_epoch_ms", "slow"}  # facts that are told in other words
+_MOST = 1e15  # a metric of ours is a length, a size or a count; larger is a broken clock
+_KEPT = 64  # constant parts of each sort
+_ID_CHARS = 128
 _UNKNOWN = "unknown"
-_TRIM_ORDER = ("payload", "attributes", "phases", "message")
+_CALLS, _CALLS_CLOSE = ',"calls":[', "]}\n"
+_CLOSE, _CLOSED = "", "}\n"
+_NO_TROUBLE = '],"CallFailure":0,"CallRetry":0,"CallThrottle":0'
 
 
 def dimension(text):
     """A legal dimension value: printable ASCII, not blank, at most 1024 characters."""
+    text = text[: limits.EMF_DIMENSION_VALUE_CHARS]
     if not (text.isascii() and text.isprintable()):
-        text = "".join([c if " " <= c <= "~" else "?" for c in text[: limits.EMF_DIMENSION_VALUE_CHARS]])
-    return text[: limits.EMF_DIMENSION_VALUE_CHARS].strip() or _UNKNOWN
+        text = "".join([c if " " <= c <= "~" else "?" for c in text])
+    return text.strip() or _UNKNOWN
 
 
 class EmfEncoder:
@@ -56,252 +68,225 @@ class EmfEncoder:
     is the log level every line must carry to pass a filter above INFO.
     """
 
-    __slots__ = ("_closing", "_function", "_level", "_namespace", "_other", "_pairs", "_shapes", "_tools", "_user", "drops")
+    __slots__ = (
+        "_blocks", "_counts", "_function", "_kept", "_level", "_namespace", "_other", "_pairs", "_tools", "drops", "texts",
+    )  # fmt: skip
 
     def __init__(self, namespace, function_name, tools=(), level="") -> None:
         self.drops = {}
-        name = "".join([c for c in namespace if " " <= c <= "~"])[: limits.EMF_NAMESPACE_CHARS].strip().lstrip(":")
+        self.texts = []
+        name = "".join([c for c in namespace if " " <= c <= "~"])[: limits.EMF_NAMESPACE_CHARS].lstrip(": ").rstrip()
         self._namespace = quote(name or "coldspan")
         self._function = quote(dimension(function_name))
         self._tools = frozenset(tools)
         self._level = level
-        self._pairs = {}
-        self._shapes = {}
-        self._other = self._pair_template("other", "other")
-        self._user = None
+        self._pairs, self._blocks, self._counts, self._kept = {}, {}, {}, {}
+        self._other = self._pair_block("other", "other")
 
-    def head(self, metrics, dimensions=(), unit=0):
-        """The constant start of a line, as a template for its Timestamp: metrics is name -> (unit, ...)."""
-        names = ",".join(['{"Name":%s,"Unit":"%s"}' % (quote(name), metrics[name][unit]) for name in metrics])
-        keys = "".join([',"%s"' % key for key, _ in dimensions])
-        values = "".join([',"%s":%s' % (key, quote(dimension(value))) for key, value in dimensions])
-        block = '"CloudWatchMetrics":[{"Namespace":%s,"Dimensions":[["function_name"%s]],"Metrics":[%s]}]},"function_name":%s%s' % (
-            self._namespace, keys, names, self._function, values,
+    def block(self, metrics, dimensions=()):
+        """What follows the Timestamp up to the first metric's value: metrics is name -> (unit, ...)."""
+        names = ",".join([f'{{"Name":{quote(name)},"Unit":"{metrics[name][0]}"}}' for name in metrics])
+        keys = "".join([f',"{key}"' for key, _ in dimensions])
+        values = "".join([f',"{key}":{quote(dimension(value))}' for key, value in dimensions])
+        return (
+            f',"CloudWatchMetrics":[{{"Namespace":{self._namespace},"Dimensions":[["function_name"{keys}]]'
+            f',"Metrics":[{names}]}}]}},"function_name":{self._function}{values},'
         )
-        return '{"_aws":{"Timestamp":%d,' + block.replace("%", "%%")
 
-    def _template(self, metrics, dimensions=()):
-        members = "".join([',"%s":%s' % (name, metrics[name][1]) for name in metrics])
-        return self.head(metrics, dimensions) + members + ","
-
-    def _pair_template(self, tool, operation):
-        return self._template(CALL_METRICS, (("tool", tool), ("operation", operation)))
+    def _pair_block(self, tool, operation):
+        return self.block(CALL_METRICS, (("tool", tool), ("operation", operation))) + '"CallDuration":['
 
     def _pair(self, tool, operation, calls):
-        """The template of a (tool, operation), or that of ("other", "other") when it may be no dimension."""
-        template = self._pairs.get((tool, operation))
-        if template is None:
+        """The block of a (tool, operation), or that of ("other", "other") when it may be no dimension."""
+        block = self._pairs.get((tool, operation))
+        if block is None:
             if self._tools and tool not in self._tools and tool + "." + operation not in self._tools:
                 return self._other
             if len(self._pairs) >= limits.TOOLS_AS_DIMENSIONS:
                 count(self.drops, "tools_other", calls)
                 return self._other
-            template = self._pairs[tool, operation] = self._pair_template(tool, operation)
-        return template
+            block = self._pairs[tool, operation] = self._pair_block(tool, operation)
+        return block
 
-    def _common(self, timestamp_ms, request_id):
-        common = {"request_id": request_id[:_REQUEST_ID_CHARS]} if request_id else {}
-        if self._level:
-            common["level"] = self._level
-            moment = strftime("%Y-%m-%dT%H:%M:%S", gmtime(timestamp_ms // 1000))
-            common["timestamp"] = "%s.%03dZ" % (moment, timestamp_ms % 1000)
-        return common
+    def _levelled(self, timestamp_ms):
+        """The members that carry a line through a level filter, as text, or "". Source: Lambda's JSON log format."""
+        if not self._level:
+            return ""
+        moment = strftime("%Y-%m-%dT%H:%M:%S", gmtime(timestamp_ms // 1000))
+        return ',"level":%s,"timestamp":"%s.%03dZ"' % (quote(self._level), moment, timestamp_ms % 1000)
 
     def invocation_lines(self, invocation, results, facts, detail=True):
         """Encode a finished invocation and its calls.
 
         Takes:  results in the order of invocation.calls; facts: a dict of further properties (`init_ms`, `init`,
-                `dropped`, `slow`, `error_message`, ...). detail: whether a warm, fast, successful invocation carries its calls.
-        Gives:  whole lines, newline included: the invocation, one per (tool, operation), the user's metrics.
+                `dropped`, `slow`, ...). detail: whether a warm, fast, successful invocation carries its calls.
+        Gives:  whole lines, newline included: the invocation, one per (tool, operation), the user's metrics. `texts` holds
+                the records of the calls as they were written, for whoever writes them again.
         Errors: none raised; what does not fit or cannot be encoded is counted in `drops`.
         """
         drops = self.drops
         elapsed = elapsed_ns(invocation, drops)
         timestamp_ms = (began_ns(invocation, elapsed, drops) + elapsed) // 1_000_000
-        outcome = invocation.outcome
         failures = retries = 0
         for result in results:
             retries += result.attempts - 1
             if result.status in CALL_FAILED:
                 failures += 1
+        start, outcome = invocation.start, invocation.outcome
         lost = _merged(invocation.dropped, facts.get("dropped"))
-        numbers = {"Duration": elapsed / 1e6}
-        if "init_ms" in facts:
-            numbers["InitDuration"] = facts["init_ms"]
-        numbers["ColdStart"] = invocation.start == "cold"
-        numbers["Error"] = failed = outcome in FAILED
-        numbers["Timeout"] = outcome == "timeout"
-        numbers["Calls"] = len(results)
-        numbers["CallFailures"] = failures
-        numbers["CallRetries"] = retries
-        numbers["CallTime"] = _open_ms(invocation, results, elapsed)
-        if invocation.queue_ms is not None:
-            numbers["QueueTime"] = invocation.queue_ms
-        if invocation.response_bytes is not None:
-            numbers["ResponseBytes"] = invocation.response_bytes
-        numbers["Overhead"] = invocation.overhead_ns // 1000
-        if lost:
-            numbers["Dropped"] = sum(lost.values())
-        for name in [name for name, value in numbers.items() if not _is_plausible(value)]:
-            del numbers[name]
-            count(drops, "metrics_refused")
+        told = detail or failures or start != "warm" or outcome in FAILED or facts.get("slow")
+        texts = self.texts = [call_text(result, drops) for result in results] if told else []
+        counts = (start, outcome, invocation.flush, invocation.trigger, failures, retries, len(results))
+        common = f'"request_id":{quote(invocation.request_id[:_ID_CHARS])}{self._levelled(timestamp_ms)}'
+        line = (
+            f"{START}{timestamp_ms}{self._numbers(invocation, facts, elapsed, lost, _open_ms(invocation, results, elapsed))}"
+            f"{self._counts.get(counts) or self._count(counts)}{common}{self._properties(invocation, lost)}"
+            f"{self._facts(facts)}{_CALLS if told else _CLOSE}{','.join(texts)}{_CALLS_CLOSE if told else _CLOSED}"
+        )
+        if len(line) > limits.EMF_EVENT_BYTES or ("\\" in line and has_halves(line)):
+            from coldspan.core.emfsplit import split  # noqa: PLC0415  # seldom needed
 
-        shape = tuple(numbers)
-        template = self._shapes.get(shape)
-        if template is None:
-            template = self._shapes[shape] = self._template({name: METRICS[name] for name in shape})
-        common = self._common(timestamp_ms, invocation.request_id)
-        properties = self._properties(invocation, facts, dict(common))
-        if lost:
-            properties["dropped"] = lost
-        if detail or failed or failures or invocation.start != "warm" or facts.get("slow"):
-            properties["calls"] = results
-        start = template % (timestamp_ms, *numbers.values())
-        lines = []
-        self._write(lines, start, properties, common)
+            lines = split(line, '{"function_name":' + self._function + "," + common, drops)
+        else:
+            lines = [line.encode()]
         if results:
             self._tool_lines(lines, results, timestamp_ms, common)
         if invocation.metrics:
             self._user_lines(lines, invocation.metrics, timestamp_ms, common)
         return lines
 
-    def _user_lines(self, lines, metrics, timestamp_ms, common) -> None:
-        if self._user is None:
-            from coldspan.core.usermetrics import UserMetrics  # noqa: PLC0415  # most functions have none
+    def _numbers(self, invocation, facts, elapsed, lost, open_ms):
+        """The directive and the metrics that differ each time, as text."""
+        values = [elapsed / 1e6, open_ms, invocation.overhead_ns // 1000]
+        shape = 0
+        for bit, value in (
+            (1, facts.get("init_ms")),
+            (2, invocation.queue_ms),
+            (4, invocation.response_bytes),
+            (8, sum(lost.values()) if lost else None),
+        ):
+            if value is not None:
+                if 0 <= value < _MOST:  # false for NaN
+                    shape += bit
+                    values.append(value)
+                else:
+                    count(self.drops, "metrics_refused")
+        known = self._blocks.get(shape)
+        if known is None:
+            some = [name for bit, name in zip((1, 2, 4, 8), _SOMETIMES, strict=True) if shape & bit]
+            names = ("Duration", "CallTime", "Overhead", *some)
+            block = self.block({name: METRICS[name] for name in METRICS if name not in _SOMETIMES or name in some})
+            template = "".join([f'"{name}":{METRICS[name][1]},' for name in names])
+            known = self._blocks[shape] = block, template
+        return known[0] + known[1] % tuple(values)
 
-            self._user = UserMetrics(self.head, RESERVED)
-        self._user.write(lines, metrics, timestamp_ms, common, self.drops)
+    def _count(self, counts):
+        """The metrics and facts that are mostly the same, as text."""
+        start, outcome, flush, trigger, failures, retries, calls = counts
+        text = '"ColdStart":%d,"Error":%d,"Timeout":%d,"Calls":%d,"CallFailures":%d,"CallRetries":%d,' % (
+            start == "cold", outcome in FAILED, outcome == "timeout", calls, failures, retries,
+        )  # fmt: skip
+        text += f'"start":{quote(start)},"outcome":{quote(outcome)},"flush":{quote(flush)},'
+        if trigger:
+            text += f'"trigger":{to_json(trigger, self.drops)},'
+        if len(self._counts) < _KEPT:
+            self._counts[counts] = text
+        return text
 
-    def _properties(self, invocation, facts, properties):
-        if invocation.trace is not None:
-            properties["trace_id"] = invocation.trace.trace_id
-        properties["span_id"] = "%016x" % invocation.span_id
-        properties["start"] = invocation.start
-        properties["outcome"] = invocation.outcome
+    def _properties(self, invocation, lost):
+        """What is told beside the metrics, as text."""
+        drops = self.drops
+        trace = invocation.trace
+        text = ',"span_id":"%016x","handler_ms":%.3f,"cpu_ms":%.3f,"calls_open":%d' % (
+            invocation.span_id, invocation.handler_ns / 1e6, invocation.cpu_ns / 1e6, len(invocation.open),
+        )  # fmt: skip
+        if trace is not None:
+            text += f',"trace_id":"{trace.trace_id}"'
         if invocation.error_type:
-            properties["error_type"] = invocation.error_type
+            text += ',"error_type":' + to_json(invocation.error_type, drops)
             if invocation.error_text:
-                properties["error_message"] = masked(invocation.error_text)
-        if invocation.trigger:
-            properties["trigger"] = invocation.trigger
+                text += ',"error_message":' + to_json(masked(invocation.error_text), drops)
         if invocation.tenant_id:
-            properties["tenant_id"] = invocation.tenant_id
-        properties["handler_ms"] = invocation.handler_ns // 1000 / 1000
-        properties["cpu_ms"] = invocation.cpu_ns // 1000 / 1000
-        properties["calls_open"] = len(invocation.open)
-        properties["flush"] = invocation.flush
-        if invocation.batch_failures is not None:
-            properties["batch_item_failures"] = invocation.batch_failures
-        if invocation.replay:
-            properties["replay"] = True
+            text += ',"tenant_id":' + to_json(invocation.tenant_id, drops)
         if invocation.annotations:
-            properties["annotations"] = invocation.annotations
-        for name, value in facts.items():
-            if name not in _HANDLED and name not in RESERVED:
-                properties[name] = value
-        return properties
+            text += ',"annotations":' + to_json(invocation.annotations, drops)
+        if invocation.replay:
+            text += ',"replay":true'
+        if invocation.batch_failures is not None:
+            text += ',"batch_item_failures":' + to_json(invocation.batch_failures, drops)
+        if lost:
+            text += ',"dropped":' + to_json(lost, drops)
+        return text
 
-    def _write(self, lines, start, properties, common) -> None:
-        """Append the line, or several when it is larger than an event may be: calls first go on, then facts are cut."""
-        line = start + to_json(properties, self.drops)[1:] + "\n"
-        if len(line) <= limits.EMF_EVENT_BYTES:
-            lines.append(line.encode())
-            return
-        results = properties.pop("calls", ())
-        text = to_json(properties, self.drops)
-        if len(start) + len(text) + 2 > limits.EMF_EVENT_BYTES:
-            sizes = {name: len(to_json(value, {})) + len(quote(name)) for name, value in properties.items()}
-            over = len(start) + len(text) + 2 - limits.EMF_EVENT_BYTES
-            while over > 0:
-                name = max(sizes, key=sizes.get)
-                over -= sizes.pop(name)
-                del properties[name]
-                count(self.drops, "facts_trimmed")
-            text = to_json(properties, {})
-        going_on = '{"function_name":' + self._function + "," + to_json({**common, "part": 0}, {})[1:-2]
-        room = limits.EMF_EVENT_BYTES - len(going_on) - 32  # what closes a line, and the digits of its part
-        part, line = 1, start + text[1:-1]
-        opened = False
-        for result in results:
-            call = self._call(result, room)
-            if len(line) + len(call) + 16 > limits.EMF_EVENT_BYTES:
-                lines.append((line + ("]}\n" if opened else "}\n")).encode())
-                line, opened = going_on + str(part), False
-                part += 1
-            line += ("," if opened else ',"calls":[') + call
-            opened = True
-        lines.append((line + ("]}\n" if opened else "}\n")).encode())
+    def _facts(self, facts):
+        """The caller's own properties, as text: the same in most invocations."""
+        try:
+            key = tuple(facts.items())
+            text = self._kept.get(key)
+        except TypeError:  # a dict or a list among them
+            key, text = None, None
+        if text is None:
+            text = "".join(
+                [f",{to_json(name, {})}:{to_json(value, self.drops)}" for name, value in facts.items() if name not in _TAKEN]
+            )
+            if key is not None and len(self._kept) < _KEPT:
+                self._kept[key] = text
+        return text
 
-    def _call(self, result, room):
-        """One call as JSON of at most `room` characters."""
-        text = to_json(result, self.drops)
-        if len(text) <= room:
-            return text
-        count(self.drops, "calls_trimmed")
-        return trimmed(result, room)
+    def _user_lines(self, lines, metrics, timestamp_ms, common) -> None:
+        from coldspan.core.usermetrics import user_lines  # noqa: PLC0415  # most functions have none
+
+        lines += user_lines(metrics, f"{START}{timestamp_ms}", self.block, common, self.drops)
 
     def _tool_lines(self, lines, results, timestamp_ms, common) -> None:
-        tail = to_json(common, self.drops)[1:] + "\n" if common else ""
-        for (tool, operation), group in _by_pair(results).items():
-            template = self._pair(tool, operation, len(group))
-            if not tail:
-                template = template[:-1]
+        for pair, group in _by_pair(results).items():
+            start = f"{START}{timestamp_ms}{self._pair(*pair, len(group))}"
             for first in range(0, len(group), limits.EMF_VALUES_PER_METRIC):
-                numbers = self._numbers(group[first : first + limits.EMF_VALUES_PER_METRIC])
-                lines.append((template % (timestamp_ms, *numbers) + (tail or "}\n")).encode())
+                numbers = self._values(group[first : first + limits.EMF_VALUES_PER_METRIC])
+                lines.append(f"{start}{numbers},{common}}}\n".encode())
 
-    def _numbers(self, group):
-        """The values of CALL_METRICS for at most 100 calls."""
+    def _values(self, group):
+        """The values of CALL_METRICS for at most 100 calls, as text."""
         durations, failures, retries, throttles = [], 0, 0, 0
         for result in group:
             duration = result.duration_ms
-            if not _is_plausible(duration):
+            if not 0 <= duration < _MOST:
                 count(self.drops, "clock_replaced")
                 duration = 0.0
-            durations.append("%.3f" % duration)
+            durations.append(f"{duration:.3f}")
             retries += result.attempts - 1
             throttles += result.throttles
             if result.status in CALL_FAILED:
                 failures += 1
-        return ",".join(durations), failures, retries, throttles
+        if failures or retries or throttles:
+            return f'{",".join(durations)}],"CallFailure":{failures:d},"CallRetry":{retries:d},"CallThrottle":{throttles:d}'
+        return ",".join(durations) + _NO_TROUBLE
 
     def stray_lines(self, results, timestamp_ms):
         """Encode calls that ended outside a live invocation: per (tool, operation), metrics and records in the same line."""
         stamp_ms = sane_ms(timestamp_ms)
         if stamp_ms != timestamp_ms:
             count(self.drops, "clock_replaced")
-        common = self._common(stamp_ms, "")
+        levelled = self._levelled(stamp_ms)
         lines = []
-        for (tool, operation), group in _by_pair(results).items():
-            template = self._pair(tool, operation, len(group))
-            waiting = [
-                group[first : first + limits.EMF_VALUES_PER_METRIC]
-                for first in range(0, len(group), limits.EMF_VALUES_PER_METRIC)
-            ]
+        for pair, group in _by_pair(results).items():
+            start = f"{START}{stamp_ms}{self._pair(*pair, len(group))}"
+            step = limits.EMF_VALUES_PER_METRIC
+            waiting = [group[first : first + step] for first in range(0, len(group), step)]
             while waiting:
                 some = waiting.pop(0)
-                start = template % (stamp_ms, *self._numbers(some))
-                line = start + to_json({**common, "calls": some}, self.drops)[1:] + "\n"
+                opening = f'{start}{self._values(some)}{levelled},"calls":['
+                line = opening + ",".join([call_text(result, self.drops) for result in some]) + "]}\n"
                 if len(line) > limits.EMF_EVENT_BYTES:
                     if len(some) > 1:
                         waiting[:0] = some[: len(some) // 2], some[len(some) // 2 :]
                         continue
-                    opening = start + to_json({**common, "calls": []}, {})[1:-2]
-                    line = opening + self._call(some[0], limits.EMF_EVENT_BYTES - len(opening) - 8) + "]}\n"
+                    from coldspan.core.emfsplit import trimmed  # noqa: PLC0415  # seldom needed
+
+                    room = limits.EMF_EVENT_BYTES - len(opening) - 3
+                    line = opening + trimmed(call_text(some[0], {}), room, self.drops) + "]}\n"
                 lines.append(line.encode())
         return lines
-
-
-def trimmed(result, room):
-    """The record of one call in at most `room` characters: the payload goes first, then attributes, phases, message."""
-    record = as_record(result)
-    record["trimmed"] = True
-    for name in _TRIM_ORDER:
-        record.pop(name, None)
-        text = to_json(record, {})
-        if len(text) <= room:
-            return text
-    return to_json({name: value[:64] if type(value) is str else value for name, value in record.items()}, {})
 
 
 def masked(text):
@@ -326,28 +311,30 @@ def _merged(one, other):
     return merged
 
 
-def _is_plausible(value) -> bool:
-    return 0 <= value < 1e15  # false for NaN; a metric of ours is a length, a size or a count
-
-
 def _open_ms(invocation, results, elapsed):
     """Milliseconds during which at least one call was open, within the invocation."""
-    begin, end = invocation.start_ns, invocation.start_ns + elapsed
+    begin = invocation.start_ns
+    end = begin + elapsed
+    last, total = begin, 0
+    for call in invocation.calls:  # one after the other: the common case
+        if call.start_ns < last:
+            break
+        last = call.end_ns
+        total += last - call.start_ns
+    else:
+        if last <= end and not invocation.open and len(invocation.calls) >= len(results):
+            return total / 1e6
     spans = [(call.start_ns, call.end_ns) for call in invocation.calls]
     if len(spans) < len(results):  # told by the journal: only the records are there
         epoch_ms = invocation.epoch_ns / 1e6
-        spans = [
-            (begin + (result.timestamp - epoch_ms) * 1e6, begin + (result.timestamp - epoch_ms + result.duration_ms) * 1e6)
-            for result in results
-        ]
+        for result in results:
+            first = begin + (result.timestamp - epoch_ms) * 1e6
+            spans.append((first, first + result.duration_ms * 1e6))
     spans += [(call.start_ns, end) for call in list(invocation.open.values())]
     spans.sort()
     total = 0
     for first, last in spans:
-        if first < begin:
-            first = begin
-        if last > end:
-            last = end
+        first, last = max(first, begin), min(last, end)  # noqa: PLW2901  # cut to what is not yet counted
         if last > first:
             total += last - first
             begin = last

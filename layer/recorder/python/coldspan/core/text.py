@@ -4,6 +4,7 @@ from json import JSONEncoder
 from json.encoder import c_make_encoder, encode_basestring_ascii
 
 from coldspan.core.record import CallToolResult
+from coldspan.core.recordtext import as_record, record_text
 
 quote = encode_basestring_ascii
 
@@ -11,6 +12,7 @@ _DEPTH = 32  # our own nesting is below 12; deeper is a customer's structure or 
 _INT_BITS = 1_024  # the range of a double: larger integers are legal JSON that readers refuse
 _EARLIEST_MS = 1_577_836_800_000  # 2020-01-01; before the product existed
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01
+_HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _DAY_NS = _DAY_MS * 1_000_000
 _TEXTUAL = ("decimal", "datetime", "uuid")  # whose text says all there is: a Decimal comes with every DynamoDB item
@@ -21,38 +23,6 @@ _SURROGATES = tuple("\\ud" + digit for digit in "89abcdef")
 def count(drops, reason, more=1) -> None:
     """Add to a dict of reason -> count."""
     drops[reason] = drops.get(reason, 0) + more
-
-
-def as_record(result):
-    """Give a CallToolResult as the dict that leaves; what was not asked for or is not so (payload, late) is absent."""
-    if type(result) is not CallToolResult:
-        raise TypeError(type(result).__name__)
-    record = {
-        "tool": result.tool,
-        "operation": result.operation,
-        "status": result.status,
-        "success": result.status == "ok",
-        "message": result.message,
-        "duration_ms": result.duration_ms,
-        "timestamp": result.timestamp,
-        "trace_id": result.trace_id,
-        "span_id": result.span_id,
-        "parent_id": result.parent_id,
-        "attempts": result.attempts,
-        "items": result.items,
-        "items_failed": result.items_failed,
-        "phases": result.phases or {},
-        "attributes": result.attributes or {},
-    }
-    if result.throttles:
-        record["throttles"] = result.throttles
-    if result.payload is not None:
-        record["payload"] = result.payload
-    if result.late:
-        record["late"] = True
-    if result.late or not result.trace_id:
-        record["request_id"] = result.request_id
-    return record
 
 
 def _encoder():
@@ -78,13 +48,26 @@ def to_json(value, drops):
     try:
         text = _encode(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # RecursionError is a RuntimeError
-        return _encode(_plain(value, drops, 0))
-    if "\\ud" in text and any(mark in text for mark in _SURROGATES):
-        return _encode(_plain(value, drops, 0))
+        return _encode(plain(value, drops))
+    if "\\" in text and has_halves(text):
+        return _encode(plain(value, drops))
     return text
 
 
-def _plain(value, drops, depth):
+def has_halves(text) -> bool:
+    """Whether JSON text has surrogates in it: pairs are characters, a half alone is refused by strict readers."""
+    return "\\ud" in text and any([mark in text for mark in _SURROGATES])
+
+
+def call_text(result, drops):
+    """Give one call's record as JSON text; never raises. Half surrogates may be in it: look for them in the whole line."""
+    try:
+        return record_text(result, drops)
+    except (TypeError, ValueError, AttributeError):
+        return to_json(result, drops)
+
+
+def plain(value, drops, depth=0):
     """A copy that JSON can hold, made with the base types' own methods, so that no code of the customer's runs."""
     if value is None or value is True or value is False:
         return value
@@ -100,20 +83,20 @@ def _plain(value, drops, depth):
         return str(value)
     elif depth < _DEPTH:
         if type(value) is CallToolResult:
-            return _plain(as_record(value), drops, depth)
+            return plain(as_record(value), drops, depth)
         if isinstance(value, dict):
-            return {_key(key, drops): _plain(item, drops, depth + 1) for key, item in dict.copy(value).items()}
+            return {_key(key, drops): plain(item, drops, depth + 1) for key, item in dict.copy(value).items()}
         for kind in (list, tuple, set, frozenset):
             if isinstance(value, kind):
-                return [_plain(item, drops, depth + 1) for item in list(kind.__iter__(value))]
+                return [plain(item, drops, depth + 1) for item in list(kind.__iter__(value))]
     return _named(value, drops)
 
 
 def _key(key, drops):
     if isinstance(key, str):
         return _whole(str.__str__(key), drops)
-    plain = _plain(key, drops, _DEPTH)
-    return plain if isinstance(plain, str) else str(plain)
+    word = plain(key, drops, _DEPTH)
+    return word if isinstance(word, str) else str(word)
 
 
 def _named(value, drops):
@@ -146,10 +129,9 @@ def began_ns(invocation, elapsed, drops):
     A wall clock that cannot be right is replaced by the platform's deadline, else by the time in the trace's root, else
     by the nearest possible time: CloudWatch and X-Ray silently drop what is dated far off. Counted in `drops`.
     """
-    epoch_ms = invocation.epoch_ns // 1_000_000
-    deadline_ms = invocation.deadline_ms
+    epoch_ms, deadline_ms = invocation.epoch_ns * 1e-6, invocation.deadline_ms
     if _EARLIEST_MS < deadline_ms < _LATEST_MS:
-        if deadline_ms - _DAY_MS < epoch_ms < deadline_ms + _DAY_MS // 24:
+        if -_HOUR_MS < deadline_ms - epoch_ms < _DAY_MS:
             return invocation.epoch_ns
         epoch_ms = deadline_ms - elapsed // 1_000_000
     elif _EARLIEST_MS < epoch_ms < _LATEST_MS:

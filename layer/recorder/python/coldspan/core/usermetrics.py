@@ -1,6 +1,7 @@
 """The user's own metrics: refused or accepted one by one, and written in lines of their own."""
 
 from coldspan.core import limits
+from coldspan.core.emf import RESERVED
 from coldspan.core.text import count, quote, to_json
 
 _BYTES = ("Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes")
@@ -11,51 +12,47 @@ UNITS = frozenset(
     + _BYTES + _BITS + tuple([unit + "/Second" for unit in _BYTES + _BITS])
 )
 LARGEST = 2.0**360  # CloudWatch API reference, MetricDatum, "Value"
-_ALSO_RESERVED = frozenset(("request_id", "trace_id", "level", "timestamp"))
 
 
-class UserMetrics:
-    """Encodes a list of (name, value, unit). `head` makes the constant start of a line."""
+def user_lines(metrics, start, block, common, drops):
+    """Encode a list of (name, value, unit) as lines of their own.
 
-    __slots__ = ("_head", "_reserved")
+    `start` is a line up to its Timestamp, `block(names)` what follows that. A name, value or unit that CloudWatch would
+    drop is refused and counted in `drops`, one by one.
+    """
+    units, values = {}, {}
+    for name, value, unit in metrics:
+        number = _number(value)
+        definition = (unit or "None",)
+        if number is None or definition[0] not in UNITS or not _may_be_named(name):
+            count(drops, "metrics_refused")
+        elif units.setdefault(name, definition) != definition:  # merging two units would give one false series
+            count(drops, "metrics_refused")
+        else:
+            values.setdefault(name, []).append(number)
+    step = limits.EMF_VALUES_PER_METRIC
+    lines = []
+    while values:
+        names = list(values)[: limits.EMF_METRICS_PER_DIRECTIVE]
+        line = start + block({name: units[name] for name in names})
+        for name in names:
+            line += quote(name) + ":" + to_json(values[name][:step], drops) + ","
+            del values[name][:step]
+            if not values[name]:
+                del values[name]
+        lines.append(f"{line}{common}}}\n".encode())
+    return lines
 
-    def __init__(self, head, reserved) -> None:
-        self._head = head
-        self._reserved = reserved | _ALSO_RESERVED
 
-    def write(self, lines, metrics, timestamp_ms, common, drops) -> None:
-        """Append the lines; a name, value or unit that CloudWatch would drop is refused and counted, one by one."""
-        units, values = {}, {}
-        for name, value, unit in metrics:
-            number = _number(value)
-            unit = unit or "None"
-            if number is None or unit not in UNITS or not self._may_be_named(name):
-                count(drops, "metrics_refused")
-            elif units.setdefault(name, (unit,)) != (unit,):  # merging two units would give one false series
-                count(drops, "metrics_refused")
-            else:
-                values.setdefault(name, []).append(number)
-        tail = "," + to_json(common, drops)[1:] if common else "}"
-        step = limits.EMF_VALUES_PER_METRIC
-        while values:
-            names = list(values)[: limits.EMF_METRICS_PER_DIRECTIVE]
-            line = self._head({name: units[name] for name in names}) % timestamp_ms
-            for name in names:
-                line += "," + quote(name) + ":" + to_json(values[name][:step], drops)
-                del values[name][:step]
-                if not values[name]:
-                    del values[name]
-            lines.append((line + tail + "\n").encode())
-
-    def _may_be_named(self, name) -> bool:
-        return (
-            type(name) is str
-            and 0 < len(name) <= limits.EMF_NAME_CHARS
-            and name.isascii()
-            and name.isprintable()
-            and not name.isspace()
-            and name not in self._reserved
-        )
+def _may_be_named(name) -> bool:
+    return (
+        type(name) is str
+        and 0 < len(name) <= limits.EMF_NAME_CHARS
+        and name.isascii()
+        and name.isprintable()
+        and not name.isspace()
+        and name not in RESERVED
+    )
 
 
 def _number(value):

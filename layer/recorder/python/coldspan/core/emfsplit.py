@@ -1,0 +1,73 @@
+"""A line larger than an event may be, or with half surrogates in it: repaired, split, trimmed; what was trimmed is counted."""
+
+from json import loads
+
+from coldspan.core import limits
+from coldspan.core.text import count, plain, to_json
+
+_TRIM_ORDER = ("payload", "attributes", "phases", "message")
+_MOST = limits.EMF_EVENT_BYTES
+_CUT_CHARS = 64
+
+
+def split(line, continuation, drops):
+    """Give the same as whole lines within the limit.
+
+    The first keeps metrics and facts; calls that do not fit go on in lines that begin with `continuation` (an open JSON object)
+    and have no metrics. Facts are dropped, largest first, only when they do not fit without any call.
+    """
+    try:
+        document = plain(loads(line), drops)
+    except (ValueError, RecursionError):
+        count(drops, "lines_unencodable")
+        return []
+    line = to_json(document, drops) + "\n"
+    if len(line) <= _MOST:
+        return [line.encode()]
+    calls = document.pop("calls", [])
+    init = document.get("init")
+    if type(init) is dict and type(init.get("calls")) is list and len(to_json(document, {})) >= _MOST:
+        calls = init.pop("calls") + calls
+    line = to_json(document, drops)
+    while len(line) >= _MOST:
+        told = {name: len(to_json(value, {})) for name, value in document.items() if name not in _keys_of(document)}
+        del document[max(told, key=told.get)]
+        count(drops, "facts_trimmed")
+        line = to_json(document, drops)
+    lines = []
+    line = line[:-1]
+    room = _MOST - len(continuation) - 32  # the number of the part, and what closes the line
+    opened = False
+    for call in calls:
+        text = trimmed(to_json(call, {}), room, drops)
+        if len(line) + len(text) + 16 > _MOST:
+            lines.append(_closed(line, opened))
+            line, opened = '%s,"part":%d' % (continuation, len(lines)), False
+        line += ("," if opened else ',"calls":[') + text
+        opened = True
+    return [*lines, _closed(line, opened)]
+
+
+def trimmed(text, room, drops):
+    """The record of one call in at most `room` characters: the payload goes first, then attributes, phases, message."""
+    if len(text) <= room:
+        return text
+    count(drops, "calls_trimmed")
+    record = loads(text)
+    record["trimmed"] = True
+    for name in _TRIM_ORDER:
+        record.pop(name, None)
+        text = to_json(record, {})
+        if len(text) <= room:
+            return text
+    return to_json({name: value[:_CUT_CHARS] if type(value) is str else value for name, value in record.items()}, {})
+
+
+def _keys_of(document):
+    """The members of the root that the metrics refer to."""
+    directive = document["_aws"]["CloudWatchMetrics"][0]
+    return {"_aws", *directive["Dimensions"][0], *[metric["Name"] for metric in directive["Metrics"]]}
+
+
+def _closed(line, opened):
+    return (line + ("]}\n" if opened else "}\n")).encode()

@@ -1,0 +1,137 @@
+"""The record of one call, as a dict and as JSON text. The text is what a drain spends most on: constant parts are kept."""
+
+from json.encoder import encode_basestring_ascii as quote
+
+from coldspan.core.record import CallToolResult
+
+_NOTHING = ""
+_EMPTY = '""'
+_WORD_CHARS = 64
+_KEPT = 256  # constant parts of each sort; beyond it they are made anew
+
+_heads = {}
+_keys = {}
+_words = {}
+_phases = {}
+
+
+def as_record(result):
+    """Give a CallToolResult as the dict that leaves; payload, throttles and late are absent where there is nothing to say."""
+    if type(result) is not CallToolResult:
+        raise TypeError(type(result).__name__)
+    record = {
+        "tool": result.tool,
+        "operation": result.operation,
+        "status": result.status,
+        "success": result.status == "ok",
+        "message": result.message,
+        "duration_ms": result.duration_ms,
+        "timestamp": result.timestamp,
+        "trace_id": result.trace_id,
+        "span_id": result.span_id,
+        "parent_id": result.parent_id,
+        "attempts": result.attempts,
+        "items": result.items,
+        "items_failed": result.items_failed,
+        "phases": result.phases or {},
+        "attributes": result.attributes or {},
+    }
+    if result.throttles:
+        record["throttles"] = result.throttles
+    if result.payload is not None:
+        record["payload"] = result.payload
+    if result.late:
+        record["late"] = True
+        record["request_id"] = result.request_id
+    return record
+
+
+def record_text(result, drops):
+    """Give the same as JSON text, or raise TypeError or ValueError where a value is not of the type it should have.
+
+    Half surrogates are left for the caller to find in the whole text.
+    """
+    status, span_id, parent_id, trace_id = result.status, result.span_id, result.parent_id, result.trace_id
+    if not (span_id + parent_id + trace_id).isalnum():
+        raise ValueError(span_id)
+    pair = result.tool, result.operation, status
+    head = _heads.get(pair)
+    if head is None:
+        head = '{"tool":%s,"operation":%s,"status":%s,"success":%s,"message":' % (
+            quote(result.tool), quote(result.operation), quote(status), "true" if status == "ok" else "false",
+        )  # fmt: skip
+        if len(_heads) < _KEPT:
+            _heads[pair] = head
+    message, phases, attributes = result.message, result.phases, result.attributes
+    duration, timestamp = result.duration_ms, result.timestamp
+    known = duration + timestamp
+    phase_text = ""
+    if phases:
+        names = tuple(phases)
+        template = _phases.get(names)
+        if template is None:
+            template = ",".join([quote(name).replace("%", "%%") + ":%.3f" for name in names])
+            if len(_phases) < _KEPT:
+                _phases[names] = template
+        values = tuple(phases.values())
+        known += sum(values)
+        phase_text = template % values
+    if not -1e15 < known < 1e15:  # NaN and infinities too
+        raise ValueError(known)
+    rest = _rest(result, drops)
+    return (
+        f'{head}{quote(message) if message else _EMPTY},"duration_ms":{duration:.3f},"timestamp":{timestamp},"trace_id":"'
+        f'{trace_id}","span_id":"{span_id}","parent_id":"{parent_id}",{_counts(result)},"phases":{{{phase_text}}},"attributes":{{'
+        f"{attributes_text(attributes, drops) if attributes else _NOTHING}}}{rest}}}"
+    )
+
+
+def _counts(result):
+    attempts, items, failed = result.attempts, result.items, result.items_failed
+    if attempts == 1 and items is None and failed is None:
+        return '"attempts":1,"items":null,"items_failed":null'
+    return '"attempts":%d,"items":%s,"items_failed":%s' % (
+        attempts, "null" if items is None else "%d" % items, "null" if failed is None else "%d" % failed,
+    )  # fmt: skip
+
+
+def _rest(result, drops):
+    """What most records do not have."""
+    rest = ""
+    if result.throttles:
+        rest = ',"throttles":%d' % result.throttles
+    if result.payload is not None:
+        rest += ',"payload":' + _any(result.payload, drops)
+    if result.late:
+        rest += ',"late":true,"request_id":' + quote(result.request_id)
+    return rest
+
+
+def attributes_text(attributes, drops):
+    """Give a dict of attributes as JSON text without its braces: names and words that come again are kept quoted."""
+    parts = []
+    for name, value in attributes.items():
+        key = _keys.get(name)
+        if key is None:
+            key = quote(name) + ":"
+            if len(_keys) < _KEPT:
+                _keys[name] = key
+        if type(value) is str:
+            text = _words.get(value)
+            if text is None:
+                text = quote(value)
+                # An id never comes again; a region, a host or a method does.
+                if len(_words) < _KEPT and len(value) < _WORD_CHARS and not name.endswith("id"):
+                    _words[value] = text
+            parts.append(key + text)
+        elif type(value) is int:
+            parts.append(f"{key}{value}")
+        else:
+            parts.append(key + _any(value, drops))
+    return ",".join(parts)
+
+
+def _any(value, drops):
+    from coldspan.core.text import to_json  # noqa: PLC0415  # it imports us
+
+    return to_json(value, drops)
