@@ -21,7 +21,20 @@ MAY = {"core": set(), "hot": {"core"}, "drain": {"core"}, "boot": {"core", "hot"
 
 # What awslambdaric has loaded when we start, on every supported Python; what we may add; what we may add on need.
 LOADED = {
-    *("_frozen_importlib", "_frozen_importlib_external", "_thread", "_weakref", "_weakrefset", "abc", "codecs", "collections", "copyreg", "decimal", "enum", "functools"),
+    *(
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "_thread",
+        "_weakref",
+        "_weakrefset",
+        "abc",
+        "codecs",
+        "collections",
+        "copyreg",
+        "decimal",
+        "enum",
+        "functools",
+    ),
     *("importlib", "io", "itertools", "json", "keyword", "linecache", "logging", "math", "numbers", "operator", "os"),
     *(
         "posix",
@@ -153,7 +166,16 @@ def test_what_the_modules_may_import_is_loaded_by_the_runtime():
     assert set(loaded) >= LOADED
 
 
-def test_a_broad_except_that_swallows_stands_only_where_the_contract_is_kept():
+# Where an exception may be caught whole and not raised again, and what becomes of it.
+SWALLOWED = {
+    "core/buffer.py": "counted: this is `shielded`",
+    "boot/bootstrap.py": "the runtime starts without us; there is no buffer yet",
+    "hot/listeners.py": "counted: a hook of the customer's may also call sys.exit()",
+    "hot/tool.py": "raised into the customer's generator, which decides",
+}
+
+
+def test_a_broad_except_that_swallows_stands_only_where_the_contract_is_kept_promise_2():
     """A fault of ours, or of the customer's, would vanish without being counted."""
     bad = []
     for path in MODULES:
@@ -164,7 +186,7 @@ def test_a_broad_except_that_swallows_stands_only_where_the_contract_is_kept():
             ):
                 raises = any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
                 where = path.relative_to(RECORDER).as_posix()
-                if not raises and where not in {"core/buffer.py", "boot/bootstrap.py"}:
+                if not raises and where not in SWALLOWED:
                     bad.append(f"{where}:{node.lineno}")
     assert bad == []
 
