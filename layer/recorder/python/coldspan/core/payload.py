@@ -3,8 +3,6 @@
 import json
 import re
 import sys
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii
 
@@ -208,10 +206,12 @@ class _Copy:
         return key
 
     def base64(self, text, depth):
+        from binascii import a2b_base64  # noqa: PLC0415  # a file of its own in some builds: not for every function
+
         head = text[: _HEAD // 4 * 4]
         try:
             return self.bytes(a2b_base64(head), len(text) * 3 // 4, depth)
-        except (Base64Error, ValueError):
+        except ValueError:
             return self.plain(head, len(text))
 
 

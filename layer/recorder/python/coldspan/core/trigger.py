@@ -4,7 +4,6 @@
 """
 
 import json
-from binascii import a2b_base64
 
 _RECORDS = 100  # of a larger batch only these are searched for the oldest
 _BODY = 16_384  # a larger body is not searched for a tool call
@@ -203,6 +202,8 @@ def _tool_call(event):
     if type(body) is not str or len(body) > _BODY:
         return None
     if event.get("isBase64Encoded") is True:
+        from binascii import a2b_base64  # noqa: PLC0415  # a file of its own in some builds: not for every function
+
         try:
             body = a2b_base64(body).decode()
         except ValueError:

@@ -1,0 +1,263 @@
+"""What the customer calls by hand: `call`; the way to `tool`, `annotate`, `metric`, `before_call` and `after_call`.
+
+All of it does nothing where no recorder runs (outside of Lambda, COLDSPAN_ENABLED=false), and none of it raises: an
+argument that cannot be used is counted.
+"""
+
+import sys
+
+from coldspan.core import limits
+from coldspan.core.record import CANCELLED, CONNECTION, ERROR, TIMEOUT, USER
+from coldspan.hot import scope as hot_scope
+
+_CAUSES = (
+    (CANCELLED, frozenset(("CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"))),
+    (TIMEOUT, frozenset(("TimeoutError", "Timeout", "TimeoutException", "ReadTimeoutError", "ConnectTimeoutError"))),
+    (CONNECTION, frozenset(("ConnectionError",))),
+)
+
+
+class _Steps:
+    """The guarded steps of one Scope."""
+
+    __slots__ = ("begin", "close", "finish", "open", "scope")
+
+    def __init__(self, scope) -> None:
+        self.scope = scope
+        shielded = scope.buffer.shielded
+        self.begin = shielded(_begin)
+        self.finish = shielded(_finish)
+        self.open = shielded(scope.begin)
+        self.close = shielded(_close)
+
+
+_current = None
+
+
+def running():
+    """The steps of the running recorder, or None."""
+    global _current
+    scope = hot_scope.active
+    if scope is None:
+        return None
+    steps = _current
+    if steps is None or steps.scope is not scope:
+        steps = _current = _Steps(scope)
+        hooks = sys.modules.get("coldspan.hot.listeners")
+        if hooks is not None:
+            hooks.attach(scope)
+    return steps
+
+
+# --- call -----------------------------------------------------------------------------------------------------------
+
+
+class ByHand:
+    """One call recorded by hand, as sync or async context manager.
+
+    Inside the block `items`, `items_failed`, `attributes` (a dict; str, number and bool values leave) and `payload` may
+    be set, and `fail` called. An exception that leaves the block fails the call and goes on untouched.
+    """
+
+    __slots__ = (
+        "_call", "_failure", "_operation", "_payload", "_steps", "_tool", "attributes", "items", "items_failed",
+    )  # fmt: skip
+
+    def __init__(self, tool, operation, payload, items, attributes) -> None:
+        self._tool = tool
+        self._operation = operation
+        self._payload = payload
+        self.items = items
+        self.attributes = attributes
+        self.items_failed = self._call = self._failure = self._steps = None
+
+    def __enter__(self):
+        steps = self._steps = running()
+        if steps is not None:
+            self._call = steps.begin(steps.scope, self)
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        call = self._call
+        if call is not None:
+            self._call = None
+            self._steps.finish(self._steps.scope, self, call, error)
+
+    async def __aenter__(self):
+        return self.__enter__()
+
+    async def __aexit__(self, kind, error, trace) -> None:
+        self.__exit__(kind, error, trace)
+
+    def fail(self, message="", type="Error") -> None:  # noqa: A002  # reads as what it sets: error.type
+        """Mark the call as failed although no exception says so. The message is masked and bounded before it leaves."""
+        self._failure = (message, type)
+
+    @property
+    def payload(self):
+        """What leaves with the call: asked for by setting it, whatever COLDSPAN_PAYLOADS says; masked and bounded."""
+        return self._payload if self._call is None else self._call.payload
+
+    @payload.setter
+    def payload(self, value) -> None:
+        if self._call is None:
+            self._payload = value
+        else:
+            self._steps.scope.buffer.shielded(_capture)(self._steps.scope, self._call, value)
+
+
+def call(*names, payload=None, items=None, **attributes):
+    """Record a call to something outside of the handler's own code: `with coldspan.call("pricing", "quote") as call:`.
+
+    `names` are tool and operation, also as keywords; `items` says how many things are asked for at once; `payload` is kept
+    with the record, masked and bounded; further keywords become attributes.
+    """
+    tool = operation = "unknown"
+    if len(names) == 2:
+        tool, operation = names
+    else:
+        if len(names) > 2:
+            _refuse("arguments_refused")
+        tool = names[0] if names else attributes.pop("tool", tool)
+        operation = names[1] if len(names) > 1 else attributes.pop("operation", operation)
+    return ByHand(tool, operation, payload, items, attributes)
+
+
+def _begin(scope, by_hand):
+    if by_hand._call is not None:
+        scope.buffer.drop("arguments_refused")  # entered twice: the first call goes on
+        return by_hand._call
+    call = scope.begin(USER, _name(scope, by_hand._tool), _name(scope, by_hand._operation))
+    if call is not None:
+        if by_hand.attributes:
+            call.attributes = _clean(scope, by_hand.attributes)
+        if by_hand._payload is not None:
+            payload, by_hand._payload = by_hand._payload, None
+            _capture(scope, call, payload)
+    return call
+
+
+def _finish(scope, by_hand, call, error) -> None:
+    try:
+        if error is not None:
+            describe(call, error, scope.settings.error_text)
+        elif by_hand._failure is not None:
+            _describe_failure(call, *by_hand._failure)
+        call.items = _count(scope, by_hand.items)
+        call.items_failed = _count(scope, by_hand.items_failed)
+        if by_hand.attributes:
+            call.attributes = _clean(scope, by_hand.attributes)
+    finally:
+        scope.end(call)
+
+
+def _close(scope, call, error, result=None, arguments=None) -> None:
+    """End the call of a function marked by `tool`. `arguments` are (args, kwargs), for the payload."""
+    try:
+        if error is not None:
+            describe(call, error, scope.settings.error_text)
+        elif _is_tool_error(result):
+            call.cause = ERROR
+            call.error_type = "tool_error"
+        payloads = scope.settings.payloads
+        if payloads != "off" and arguments is not None and (payloads == "all" or call.error_type):
+            positional, named = arguments
+            request = {"args": positional, "kwargs": named} if positional else named
+            _capture(scope, call, {"request": request, "response": result})
+    finally:
+        scope.end(call)
+
+
+def _is_tool_error(result) -> bool:
+    """An MCP CallToolResult, as a dict or as the SDK's object (1.x and 2.x spell it differently); only True counts."""
+    if type(result) is dict:
+        return result.get("isError") is True
+    if type(result).__name__ != "CallToolResult":
+        return False
+    return getattr(result, "is_error", None) is True or getattr(result, "isError", None) is True
+
+
+def _describe_failure(call, message, kind) -> None:
+    if isinstance(message, BaseException):
+        describe(call, message, True)
+        return
+    call.cause = ERROR
+    call.error_type = kind[: limits.XRAY_NAME_CHARS] if type(kind) is str and kind else "Error"
+    call.error_text = message[: limits.RAW_TEXT_CHARS] if type(message) is str else ""
+
+
+def describe(call, error, with_text) -> None:
+    """Write what an exception says of itself into the call: its class name, its text, and its cause by that name."""
+    kind = type(error)
+    names = {base.__name__ for base in kind.__mro__}
+    call.error_type = kind.__name__
+    call.cause = next((cause for cause, known in _CAUSES if not known.isdisjoint(names)), ERROR)
+    if with_text:
+        call.error_text = str(error)[: limits.RAW_TEXT_CHARS]
+
+
+def _name(scope, name):
+    if type(name) is str and name:
+        return name if len(name) <= limits.XRAY_NAME_CHARS else name[: limits.XRAY_NAME_CHARS]
+    scope.buffer.drop("arguments_refused")
+    return "unknown"
+
+
+def _count(scope, number):
+    if number is None or (type(number) is int and 0 <= number < 1 << 53):
+        return number
+    scope.buffer.drop("arguments_refused")
+    return None
+
+
+def _clean(scope, attributes):
+    """Copy what may leave: names and texts cut to their limits, numbers and bools; the rest is counted."""
+    clean = {}
+    for key, value in attributes.items():
+        if len(clean) >= limits.XRAY_ANNOTATIONS or not is_plain(key, value):
+            scope.buffer.drop("attributes_refused")
+        else:
+            clean[key] = value[: limits.RAW_TEXT_CHARS] if type(value) is str else value
+    return clean or None
+
+
+def is_plain(key, value) -> bool:
+    kind = type(value)
+    if type(key) is not str or not 0 < len(key) <= limits.XRAY_NAME_CHARS:
+        return False
+    if kind is int:
+        return -(1 << 63) <= value < 1 << 63
+    return kind is str or kind is bool or (kind is float and value - value == 0)
+
+
+def _capture(scope, call, value) -> None:
+    from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+
+    call.payload = capture(value, scope.settings)
+
+
+def _refuse(reason) -> None:
+    if hot_scope.active is not None:
+        hot_scope.active.buffer.drop(reason)
+
+
+# --- what has files of its own --------------------------------------------------------------------------------------
+
+
+_ELSEWHERE = {
+    "after_call": "coldspan.hot.listeners",
+    "annotate": "coldspan.hot.annotations",
+    "before_call": "coldspan.hot.listeners",
+    "metric": "coldspan.hot.annotations",
+    "tool": "coldspan.hot.tool",
+}
+
+
+def __getattr__(name):
+    """The other public names, each loaded when first used."""
+    where = _ELSEWHERE.get(name)
+    if where is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    __import__(where)
+    return getattr(sys.modules[where], name)
