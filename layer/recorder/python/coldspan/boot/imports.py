@@ -7,8 +7,8 @@ in the table, the loader's `exec_module` is wrapped.
 """
 
 import sys
+from _frozen_importlib import ModuleSpec
 from _thread import get_ident
-from importlib.machinery import ModuleSpec
 from time import monotonic_ns
 
 from coldspan.hot.patch import MARK, drop_own_frame
