@@ -11,8 +11,8 @@ It does what the card, or the currency, says:
     XBA           503                             XDR           200, after SLOW_SECONDS
 
 POST /charges and /refunds take {"card": ..., "amount_cents": ...}; GET /rates/{currency} gives {"rate": ...}.
-`python -m coldspan_console.demo_provider [PORT [HOST]]` prints its address and serves until it is stopped; a function in a
-container reaches it only with HOST 0.0.0.0.
+`python -m coldspan_console.demo_provider [PORT [HOST]]` prints its address and serves until it is stopped; a function
+in a container reaches it only with HOST 0.0.0.0.
 """
 
 import json

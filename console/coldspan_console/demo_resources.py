@@ -1,6 +1,7 @@
 """Makes the tables, queues, bus, bucket and stream that template.yaml names, on moto's server, for the samples.
 
-`python -m coldspan_console.demo_resources ENDPOINT [PROVIDER]` makes them and prints each function's environment variables.
+`python -m coldspan_console.demo_resources ENDPOINT [PROVIDER]` makes them and prints each function's
+environment variables.
 """
 
 import json

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from coldspan_console import demo_provider, demo_resources
+from coldspan_console import demo_events, demo_provider, demo_resources
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
@@ -55,16 +55,21 @@ def provider_url():
         yield provider.url
 
 
+@pytest.fixture(scope="module")
+def session():
+    """One session for all clients: reading the service models is most of a client's cost."""
+    return boto3.Session("demo", "demo", region_name=demo_resources.REGION)
+
+
 @pytest.fixture
-def world(moto_url, provider_url, monkeypatch):
+def world(moto_url, provider_url, session, monkeypatch):
     """Fresh resources: `.environment` of each sample, `.run(file)`, and clients by service name to look afterwards."""
     with urlopen(Request(moto_url + "/moto-api/reset", method="POST")):
         pass
-    environment = demo_resources.create(moto_url, provider_url)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    session = boto3.Session("demo", "demo", region_name=demo_resources.REGION)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    environment = demo_resources.create(moto_url, provider_url)
     clients = {service: session.client(service, endpoint_url=moto_url) for service in SERVICES}
 
     def load(name):
@@ -222,7 +227,7 @@ def test_sample_with_a_malformed_event_fails_or_refuses_and_writes_nothing(world
 def test_policy_of_a_sample_allows_what_its_events_make_it_call_and_no_more(world, name):
     """Least privilege, measured: an action that no event needs may not be granted, one that is needed must be."""
     called = set()
-    boto3.setup_default_session()
+    boto3.setup_default_session()  # of its own, so that nothing is left behind; `world` restores the shared one
     boto3.DEFAULT_SESSION.events.register(
         "before-call", lambda model, **_: called.add(f"{model.service_model.signing_name}:{model.name}")
     )
@@ -437,3 +442,40 @@ def test_provider_refuses_what_it_does_not_know(provider_url):
     assert requests.post(provider_url + "/charges", data="card=tok_visa", timeout=5).status_code == 400
     assert requests.post(provider_url + "/elsewhere", json={"card": "tok_visa"}, timeout=5).status_code == 400
     assert requests.get(provider_url + "/rates/ABC", timeout=5).status_code == 404
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_event_sent_now_differs_from_its_file_in_times_only(file):
+    """An event of last November would seem to have waited a year; nothing else of it may change."""
+    event, now_ms = json.loads((EVENTS / file).read_text()), 1_900_000_000_000
+    changed = dict(differences(event, demo_events.sent_at(event, now_ms)))
+    assert bool(changed) == (not file.startswith("agentcore/"))
+    for name, value in changed.items():
+        assert name in {
+            "requestTimeEpoch",
+            "requestTime",
+            "timeEpoch",
+            "time",
+            "SentTimestamp",
+            "ApproximateFirstReceiveTimestamp",
+            "ApproximateCreationDateTime",
+        }
+        assert str(value) in {
+            "1900000000000",
+            "1900000000",
+            "17/Mar/2030:17:46:40 +0000",
+            "2030-03-17T17:46:40Z",
+        }
+
+
+def differences(one, other, name=""):
+    """(innermost key, value in `other`) of what differs between two documents of one shape."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            yield from differences(one[key], other[key], key)
+    elif isinstance(one, list):
+        for left, right in zip(one, other, strict=True):
+            yield from differences(left, right, name)
+    elif one != other:
+        yield name, other
