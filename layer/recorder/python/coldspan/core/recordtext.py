@@ -52,8 +52,9 @@ def record_text(result, drops):
     Half surrogates are left for the caller to find in the whole text.
     """
     status, span_id, parent_id, trace_id = result.status, result.span_id, result.parent_id, result.trace_id
-    if not (span_id + parent_id + trace_id).isalnum():
-        raise ValueError(span_id)
+    ids = f"{span_id}{parent_id}{trace_id}"
+    if len(quote(ids)) != len(ids) + 2:  # something in them had to be escaped
+        raise ValueError(ids)
     pair = result.tool, result.operation, status
     head = _heads.get(pair)
     if head is None:

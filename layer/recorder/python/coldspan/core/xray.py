@@ -2,21 +2,21 @@
 
 Source: X-Ray developer guide, "Segment documents" and "Sending segment documents to the X-Ray daemon"; limits in
 core/limits.py. Lambda's own segment (`AWS::Lambda::Function`) cannot be written to: everything of ours hangs below the
-`Parent` of the trace header.
+`Parent` of the trace header. A call's whole record stands in its metadata, as the text that EMF already wrote.
 """
 
 from coldspan.core import limits
 from coldspan.core.emf import FAILED, masked
-from coldspan.core.record import AWS, HTTP, USER
-from coldspan.core.text import began_ns, count, elapsed_ns, sane_ms, to_json
+from coldspan.core.record import AWS, HTTP
+from coldspan.core.text import began_ns, call_text, count, elapsed_ns, has_halves, plain, quote, sane_ms, to_json
 
 HEADER = '{"format":"json","version":1}\n'
 _ROOM = limits.XRAY_DATAGRAM_BYTES - len(HEADER)
 _DEPTH = 12  # calls nested deeper go as documents of their own: no reader of JSON has to follow us further
 _SYMBOLS = frozenset(" _.:/%&#=+\\-@")
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
-_NAMES_KEPT = 256
-_TRIM_ORDER = ("metadata", "http", "cause", "aws", "annotations")
+_KEPT = 256  # constant parts of each sort
+_CHARS = limits.XRAY_STRING_CHARS
 # Attribute -> member of `aws`. Names: OpenTelemetry semantic conventions, AWS SDK.
 _AWS_MEMBERS = (
     ("cloud.region", "region"),
@@ -24,6 +24,7 @@ _AWS_MEMBERS = (
     ("aws.sqs.queue.url", "queue_url"),
     ("aws.dynamodb.table_names", "table_name"),
 )
+_STATUS = "http.response.status_code"
 
 
 def clean_name(text):
@@ -34,26 +35,28 @@ def clean_name(text):
 
 def annotation_key(text):
     """A key that filter expressions can name: A-Z, a-z, 0-9 and underscore."""
-    return "".join([c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in text[: limits.XRAY_STRING_CHARS]])
+    return "".join([c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in text[:_CHARS]])
 
 
 class XRayEncoder:
     """Makes the datagrams of one environment. `drops` maps a reason to a count: the caller takes it and clears it."""
 
-    __slots__ = ("_name", "_names", "drops")
+    __slots__ = ("_heads", "_name", "_starts", "drops")
 
     def __init__(self, function_name) -> None:
         self.drops = {}
-        self._names = {}
+        self._heads = {}
+        self._starts = {}
         # Not "Invocation": Lambda draws subsegments of its own by that name, and two would be told apart by nobody.
-        self._name = clean_name(function_name[: limits.XRAY_NAME_CHARS - 8] + " handler")
+        self._name = quote(clean_name(function_name[: limits.XRAY_NAME_CHARS - 8] + " handler"))
 
-    def datagrams(self, invocation, results, facts):
+    def datagrams(self, invocation, results, facts, texts=()):
         """Encode an invocation with its calls nested; [] when its trace is absent, unsampled or has no parent.
 
-        Takes:  results in the order of invocation.calls; facts: `init_calls` (results of calls made during a cold start's
-                init) with `init_epoch_ms` and `init_ms` become an `Initialization` subsegment beside it.
-        Gives:  whole datagrams. What does not fit below its parent goes as a document of its own, none is lost.
+        Takes:  results in the order of invocation.calls; texts: their records as EmfEncoder.texts has them, else they are
+                made again. facts: `init_calls` (results of calls made during a cold start's init), with `init_epoch_ms` and
+                `init_ms` when known, become an `Initialization` subsegment beside the invocation's.
+        Gives:  whole datagrams. What does not fit below its parent goes as a document of its own; none is lost.
         """
         trace = invocation.trace
         if trace is None or not trace.sampled or not trace.parent:
@@ -61,41 +64,31 @@ class XRayEncoder:
         drops = self.drops
         elapsed = elapsed_ns(invocation, drops)
         began = began_ns(invocation, elapsed, drops)
-        root = {
-            "name": self._name,
-            "id": "%016x" % invocation.span_id,
-            "start_time": began / 1e9,
-            "end_time": (began + elapsed) / 1e9,
-        }
-        outcome = invocation.outcome
-        if outcome in FAILED:
-            root["fault"] = True
-            root["cause"] = _cause(root["id"], invocation.error_type or outcome, masked(invocation.error_text), remote=False)
-        root["annotations"] = self._annotations(invocation)
-        root["metadata"] = {
-            "coldspan": {
-                "request_id": invocation.request_id,
-                "flush": invocation.flush,
-                "handler_ms": invocation.handler_ns // 1000 / 1000,
-                "cpu_ms": invocation.cpu_ns // 1000 / 1000,
-                "calls_open": len(invocation.open),
-                "response_bytes": invocation.response_bytes,
-            }
-        }
-        documents = []
+        span_id = "%016x" % invocation.span_id
+        place = f',"type":"subsegment","trace_id":"{trace.root}","parent_id":"{trace.parent}"'
+        head = (
+            f'{{"name":{self._name},"id":"{span_id}","start_time":{_seconds(began)},"end_time":{_seconds(began + elapsed)}'
+            f"{self._start(invocation)}"
+        )
+        tail = ',"metadata":{"coldspan":{"request_id":%s,"calls_open":%d,"handler_ms":%.3f}}' % (
+            quote(invocation.request_id[:_CHARS]), len(invocation.open), invocation.handler_ns / 1e6,
+        )  # fmt: skip
+        datagrams = []
+        nodes = []
         if results:
+            if len(texts) != len(results):
+                texts = [call_text(result, drops) for result in results]
             calls = invocation.calls
             if len(calls) == len(results):
                 offset = began - invocation.start_ns
-                times = [((call.start_ns + offset) / 1e9, (call.end_ns + offset) / 1e9) for call in calls]
-            else:
-                times = [_times(result) for result in results]
-            self._nest(root, results, times, documents)
-        datagrams = []
-        self._write(datagrams, root, trace.root, trace.parent)
-        for node, parent_id in documents:
-            self._write(datagrams, node, trace.root, parent_id)
-        if facts.get("init_calls") and invocation.start == "cold":
+                nodes = [
+                    self._node(result, call.start_ns + offset, call.end_ns + offset, text)
+                    for result, call, text in zip(results, calls, texts, strict=True)
+                ]
+            else:  # told by the journal: only the records are there
+                nodes = [self._node(result, *_times(result), text) for result, text in zip(results, texts, strict=True)]
+        self._write(datagrams, [head + tail, span_id, nodes and _nested(nodes, results, span_id), head], place, trace.root)
+        if invocation.start == "cold" and facts.get("init_calls"):
             self._init(datagrams, facts, trace)
         return datagrams
 
@@ -105,11 +98,11 @@ class XRayEncoder:
         for call, result in zip(calls, results, strict=False):
             owner = call.owner
             trace = owner.trace
-            if trace is None or not trace.sampled or not trace.parent:
-                continue
-            offset = began_ns(owner, 0, self.drops) - owner.start_ns
-            node = self._call(result, (call.start_ns + offset) / 1e9, (call.end_ns + offset) / 1e9)
-            self._write(datagrams, node, trace.root, "%016x" % owner.span_id)
+            if trace is not None and trace.sampled and trace.parent:
+                offset = began_ns(owner, 0, self.drops) - owner.start_ns
+                node = self._node(result, call.start_ns + offset, call.end_ns + offset, call_text(result, self.drops))
+                place = ',"type":"subsegment","trace_id":"%s","parent_id":"%016x"' % (trace.root, owner.span_id)
+                self._write(datagrams, node, place, trace.root)
         return datagrams
 
     def _init(self, datagrams, facts, trace) -> None:
@@ -117,182 +110,205 @@ class XRayEncoder:
         times = [_times(result) for result in results]
         began, ended = min(first for first, _ in times), max(last for _, last in times)
         if "init_epoch_ms" in facts and "init_ms" in facts:
-            first = sane_ms(facts["init_epoch_ms"])
-            began, ended = min(began, first / 1e3), max(ended, (first + facts["init_ms"]) / 1e3)
+            first = sane_ms(int(facts["init_epoch_ms"])) * 1_000_000
+            began, ended = min(began, first), max(ended, first + int(facts["init_ms"] * 1e6))
         known = {result.span_id for result in results}
         top = next((result.parent_id for result in results if result.parent_id and result.parent_id not in known), "")
-        span_id = top or "%016x" % (int(results[0].span_id, 16) ^ _MASK)
-        root = {"name": "Initialization", "id": span_id, "start_time": began, "end_time": ended}
-        documents = []
-        self._nest(root, results, times, documents)
-        self._write(datagrams, root, trace.root, trace.parent)
-        for node, parent_id in documents:
-            self._write(datagrams, node, trace.root, parent_id)
+        span_id = top or _complement(results[0].span_id)
+        head = f'{{"name":"Initialization","id":{quote(span_id)},"start_time":{_seconds(began)},"end_time":{_seconds(ended)}'
+        nodes = [
+            self._node(result, *time, call_text(result, self.drops)) for result, time in zip(results, times, strict=True)
+        ]
+        place = f',"type":"subsegment","trace_id":"{trace.root}","parent_id":"{trace.parent}"'
+        self._write(datagrams, [head, span_id, _nested(nodes, results, span_id), head], place, trace.root)
+
+    def _start(self, invocation):
+        """Flags and annotations of an invocation, as text: the same in most."""
+        if invocation.annotations or invocation.tenant_id or invocation.outcome in FAILED:
+            return self._unlike_others(invocation)
+        key = invocation.start, invocation.outcome, invocation.trigger
+        text = self._starts.get(key)
+        if text is None:
+            text = self._unlike_others(invocation)
+            if len(self._starts) < _KEPT:
+                self._starts[key] = text
+        return text
+
+    def _unlike_others(self, invocation):
+        text = ""
+        outcome = invocation.outcome
+        if outcome in FAILED:
+            span_id = "%016x" % invocation.span_id
+            kind = invocation.error_type
+            cause = _cause(span_id, kind if type(kind) is str and kind else outcome, masked(invocation.error_text), remote=False)
+            text = ',"fault":true,"cause":' + to_json(cause, self.drops)
+        return text + ',"annotations":' + to_json(self._annotations(invocation), self.drops)
 
     def _annotations(self, invocation):
         annotations = {"start": invocation.start, "cold_start": invocation.start == "cold"}
-        if invocation.outcome:
-            annotations["outcome"] = invocation.outcome
-        if invocation.trigger:
-            annotations["trigger"] = invocation.trigger
-        if invocation.tenant_id:
-            annotations["tenant_id"] = invocation.tenant_id[: limits.XRAY_STRING_CHARS]
+        for key, value in (("outcome", invocation.outcome), ("trigger", invocation.trigger), ("tenant_id", invocation.tenant_id)):
+            if value and type(value) is str:
+                annotations[key] = value[:_CHARS]
         for key, value in (invocation.annotations or {}).items():
             name = annotation_key(key) if type(key) is str else ""
             if not name or name in annotations or len(annotations) >= limits.XRAY_ANNOTATIONS:
                 count(self.drops, "annotations_refused")
                 continue
-            if type(value) is str:
-                value = value[: limits.XRAY_STRING_CHARS]  # noqa: PLW2901  # the same value, cut
-            elif type(value) not in (bool, int, float):
-                value = to_json(value, self.drops)[: limits.XRAY_STRING_CHARS]  # noqa: PLW2901
-            annotations[name] = value
+            plain_value = plain(value, self.drops)
+            if type(plain_value) not in (bool, int, float, str):
+                plain_value = to_json(plain_value, self.drops)
+            annotations[name] = plain_value[:_CHARS] if type(plain_value) is str else plain_value
         return annotations
 
-    def _nest(self, root, results, times, documents) -> None:
-        """Hang each call below the call it was made in; one whose parent is not told here hangs below the root."""
-        below = {}
-        for result, (began, ended) in zip(results, times, strict=True):
-            node = self._call(result, began, ended)
-            below.setdefault(result.parent_id, []).append(node)
-        tops = below.pop(root["id"], [])
-        if not below:  # no call within a call: the common case
-            root["subsegments"] = tops
-            return
-        known = {result.span_id for result in results}
-        for parent_id in [parent_id for parent_id in below if parent_id not in known]:
-            tops += below.pop(parent_id)
-        root["subsegments"] = tops
-        level = tops
-        depth = 1
-        while below:
-            if not level:  # what is left are the members of a circle: open it
-                _, level = below.popitem()
-                tops += level
-            next_level = []
-            for node in level:
-                children = below.pop(node["id"], ())
-                if children:
-                    node.pop("namespace", None)  # it holds calls: code of the customer's, no node of the service map
-                    if depth >= _DEPTH:
-                        documents += [(child, node["id"]) for child in children]
-                    else:
-                        node["subsegments"] = children
-                    next_level += children
-            level = next_level
-            depth = depth + 1 if depth < _DEPTH else 1
-
-    def _call(self, result, began, ended):
-        tool = result.tool
-        name = self._names.get(tool)
-        if name is None:
-            name = clean_name(tool)
-            if len(self._names) < _NAMES_KEPT:
-                self._names[tool] = name
-        status = result.status
-        kind = result.kind
-        node = {"name": name, "id": result.span_id, "start_time": began, "end_time": ended}
-        node["namespace"] = "aws" if kind == AWS else "remote"
-        if ended < began:
-            node["end_time"] = began
+    def _node(self, result, began, ended, record):
+        """A call as [text without its closing brace, span id, nodes below it, the same text without metadata]."""
+        kind, status = result.kind, result.status
+        key = result.tool, result.operation, kind
+        head = self._heads.get(key)
+        if head is None:
+            head = ',"name":' + quote(clean_name(result.tool))
+            if kind == AWS:
+                head += ',"namespace":"aws","aws":{"operation":' + quote(result.operation[:_CHARS])
+            else:
+                head += ',"namespace":"remote","http":{'
+                if kind == HTTP:
+                    head += '"request":{"method":' + quote(result.operation[:_CHARS]) + "}"
+            if len(self._heads) < _KEPT:
+                self._heads[key] = head
         attributes = result.attributes or {}
-        http_status = attributes.get("http.response.status_code", 0)
+        http_status = attributes.get(_STATUS)
+        if type(http_status) is not int:
+            http_status = 0
+        response = '"response":{"status":%d}}' % http_status if http_status else "}"
         if kind == AWS:
-            node["aws"] = aws = {"operation": result.operation, "retries": result.attempts - 1}
-            for attribute, member in _AWS_MEMBERS:
-                if attribute in attributes:
-                    value = attributes[attribute]
-                    if type(value) in (list, tuple):
-                        value = value[0] if value else ""
-                    if type(value) is str and value:
-                        aws[member] = value[: limits.XRAY_STRING_CHARS]
-        http = {"response": {"status": http_status}} if http_status else {}
-        if kind == HTTP:
-            http["request"] = request = {"method": result.operation}
-            if type(attributes.get("url.full")) is str:
-                request["url"] = attributes["url.full"][: limits.XRAY_STRING_CHARS]
-        if http:
-            node["http"] = http
-        facts = {"status": status}
-        if kind == USER:
-            facts["operation"] = result.operation
+            head += self._resource(attributes, result) + (',"http":{' + response if http_status else "")
+        else:
+            head += ("," if http_status and kind == HTTP else "") + response
+        span_id = result.span_id
+        ending = f'"end_time":{_seconds(ended if ended > began else began)}'
         if status != "ok":
-            self._flag(node, result, http_status)
-            facts["message"] = result.message
-        if result.items is not None:
-            facts["items"] = result.items
-            facts["items_failed"] = result.items_failed
-        if result.phases:
-            facts["phases"] = result.phases
-        if result.payload is not None:
-            facts["payload"] = result.payload
-        node["metadata"] = {"coldspan": facts}
-        return node
+            if status == "in_flight":
+                ending = '"in_progress":true'
+            else:
+                head += self._flags(result, http_status)
+        text = f'{{"id":{quote(span_id)},"start_time":{_seconds(began)},{ending}{head}'
+        return [f'{text},"metadata":{{"coldspan":{record}}}', span_id, (), text]
 
-    def _flag(self, node, result, http_status) -> None:
+    def _resource(self, attributes, result):
+        text = ""
+        for attribute, member in _AWS_MEMBERS:
+            value = attributes.get(attribute)
+            if value:
+                if type(value) in (list, tuple):
+                    value = value[0]
+                if type(value) is str:
+                    text += f',"{member}":{quote(value[:_CHARS])}'
+        return f'{text},"retries":{result.attempts - 1:d}}}'
+
+    def _flags(self, result, http_status):
         """The flags of X-Ray for a status: 4xx is `error`, throttling is also `throttle`, the rest that failed is `fault`."""
         status = result.status
-        if status == "in_flight":
-            del node["end_time"]
-            node["in_progress"] = True
-            return
         if status == "cancelled":
-            return
+            return ""
         if status == "throttled":
-            node["throttle"] = node["error"] = True
+            text = ',"throttle":true,"error":true'
         elif status in ("partial", "rejected") or (status == "error" and 400 <= http_status < 500):
-            node["error"] = True
+            text = ',"error":true'
         else:
-            node["fault"] = True
-        kind, _, text = result.message.partition(": ")
-        node["cause"] = _cause(result.span_id, kind, text or kind, remote=http_status >= 400)
+            text = ',"fault":true'
+        kind, _, message = result.message.partition(": ")
+        cause = _cause(result.span_id, kind, message or kind, remote=http_status >= 400)
+        return text + ',"cause":' + to_json(cause, self.drops)
 
-    def _write(self, datagrams, node, trace_id, parent_id) -> None:
-        """Append the document; when it is too large its subsegments that do not fit go as documents of their own."""
-        waiting = [(node, parent_id)]
+    def _write(self, datagrams, node, place, root) -> None:
+        """Append a node as a document; of what is below it, what does not fit follows as documents of its own."""
+        waiting = [(node, place)]
         while waiting:
-            node, parent_id = waiting.pop(0)
-            node.update(type="subsegment", trace_id=trace_id, parent_id=parent_id)
-            text = to_json(node, self.drops)
-            if len(text) > _ROOM:
-                children = node.pop("subsegments", ())
-                text = to_json(node, {})
-                if len(text) > _ROOM:
-                    text = self._trimmed(node)
-                room = _ROOM - len(text) - len(',"subsegments":[]')
-                kept = []
-                for child in children:
-                    part = to_json(child, {})
-                    if len(part) < room:
-                        kept.append(part)
-                        room -= len(part) + 1
-                    else:
-                        waiting.append((child, node["id"]))
-                if kept:
-                    text = text[:-1] + ',"subsegments":[' + ",".join(kept) + "]}"
-            datagrams.append((HEADER + text).encode())
+            (text, span_id, below, bare), place = waiting.pop(0)
+            if len(text) + len(place) + 1 > _ROOM:
+                count(self.drops, "documents_trimmed")
+                text = bare
+            room = _ROOM - len(text) - len(place) - 20  # the name of the list, and what closes it
+            kept = []
+            for child in below:
+                part = _whole(child, room, 1)
+                if part:
+                    kept.append(part)
+                    room -= len(part) + 1
+                else:
+                    waiting.append((child, f',"type":"subsegment","trace_id":"{root}","parent_id":{quote(span_id)}'))
+            text = f'{text},"subsegments":[{",".join(kept)}]{place}}}' if kept else f"{text}{place}}}"
+            if "\\\\" in text and has_halves(text):
+                from json import loads  # noqa: PLC0415  # seldom needed
 
-    def _trimmed(self, node):
-        count(self.drops, "documents_trimmed")
-        for member in _TRIM_ORDER:
-            if node.pop(member, None) is not None:
-                text = to_json(node, {})
-                if len(text) <= _ROOM:
-                    break
-        return text
+                text = to_json(plain(loads(text), self.drops), {})
+            datagrams.append(f"{HEADER}{text}".encode())
+
+
+def _whole(node, room, depth):
+    """A node with all that is below it as text, or "" when that is more than `room` characters or too deep."""
+    text, _, below, _ = node
+    if below:
+        if depth >= _DEPTH:
+            return ""
+        parts = [_whole(child, room, depth + 1) for child in below]
+        if not all(parts):
+            return ""
+        text = f'{text},"subsegments":[{",".join(parts)}]'
+    return text + "}" if len(text) < room else ""
+
+
+def _nested(nodes, results, top):
+    """Hang each node below its parent; gives those without a parent here, and those of a circle."""
+    tops = []
+    by_id = None
+    for node, result in zip(nodes, results, strict=True):
+        parent_id = result.parent_id
+        if parent_id == top:
+            tops.append(node)
+            continue
+        if by_id is None:
+            by_id = {some[1]: some for some in nodes}
+            parents = {some.span_id: some.parent_id for some in results}
+        parent = by_id.get(parent_id)
+        if parent is None or _is_above(result.span_id, parent_id, parents):
+            tops.append(node)
+        else:
+            if not parent[2]:
+                parent[2] = []
+            parent[2].append(node)
+    return tops
+
+
+def _is_above(span_id, from_id, parents):
+    """Whether going up from `from_id` leads to `span_id`: then it cannot hang below it."""
+    for _ in parents:
+        if from_id == span_id:
+            return True
+        from_id = parents.get(from_id)
+        if from_id is None:
+            return False
+    return True
 
 
 def _times(result):
-    began = sane_ms(result.timestamp) / 1e3
-    return began, began + result.duration_ms / 1e3
+    began = sane_ms(result.timestamp) * 1_000_000
+    return began, began + int(result.duration_ms * 1e6)
+
+
+def _seconds(epoch_ns):
+    """Epoch seconds with six decimals, as text."""
+    return "%d.%06d" % divmod(epoch_ns // 1000, 1_000_000)
+
+
+def _complement(span_id):
+    """An id unique in the trace that needs no random source: the complement of a span's."""
+    try:
+        return "%016x" % ((int(span_id, 16) ^ _MASK) & _MASK)
+    except ValueError:
+        return "f" * 16
 
 
 def _cause(span_id, kind, message, *, remote):
-    # The exception's id has to be unique in the trace: the complement of its span's is, and needs no random source.
-    exception = {
-        "id": "%016x" % (int(span_id, 16) ^ _MASK),
-        "type": kind[: limits.XRAY_STRING_CHARS],
-        "message": message[: limits.XRAY_STRING_CHARS],
-        "remote": remote,
-    }
+    exception = {"id": _complement(span_id), "type": kind[:_CHARS], "message": message[:_CHARS], "remote": remote}
     return {"exceptions": [exception]}
