@@ -1,0 +1,225 @@
+"""`make demo`: every sample with its events on the real emulator, and what was recorded of each invocation."""
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from coldspan_console import demo_provider, demo_resources
+from coldspan_console.platform.emulator import Answer, Emulator, EmulatorMissing, Line
+from coldspan_console.platform.function import Function
+from coldspan_console.platform.sandbox import MOUNTED
+from coldspan_console.tree import MARKS, invocation_tree, milliseconds
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "build" / "recorder"
+PIPED_WIDTH = 150  # nobody's window is known then, and a line cut at 80 says half
+FIRST = ("ok", "degraded", "failing")  # the order in which a sample's events tell its story; the others follow
+
+
+def main() -> int:
+    """Run the demo; 0 when every invocation left a record, 1 when one did not, 2 when something is missing."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("samples", nargs="*", help="names of folders under functions/ (default: all)")
+    parser.add_argument("--events", default="*", help="pattern of event names, such as degraded (default: all)")
+    parser.add_argument("--raw", action="store_true", help="print the records as the function printed them")
+    chosen = parser.parse_args()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    known = sorted(folder.name for folder in (ROOT / "functions").iterdir() if (folder / "app.py").exists())
+    unknown = [name for name in chosen.samples if name not in known]
+    if unknown:
+        console.print(f"[red]no sample called {', '.join(unknown)}[/]: there are {', '.join(known)}")
+        return 2
+    if not LAYER.is_dir():
+        console.print(f"[red]no built layer at {LAYER.relative_to(ROOT)}[/]: run `make layer` first")
+        return 2
+    try:
+        return _run(console, chosen.samples or known, chosen.events, raw=chosen.raw)
+    except EmulatorMissing as error:
+        console.print(f"[red]no emulator[/]: {error}")
+        return 2
+
+
+def _run(console: Console, names: "list[str]", pattern: str, *, raw: bool) -> int:
+    with demo_provider.ProviderServer() as provider, Moto() as moto:
+        environments = demo_resources.create(moto.url, provider.url.replace("127.0.0.1", "localhost"))
+        totals: Counter[str] = Counter()
+        missing = 0
+        for number, name in enumerate(names):
+            function = Function(
+                task=ROOT / "functions" / name,
+                layer=LAYER,
+                python=Path(sys.executable),
+                name=name,
+                memory_mb=512,
+                environment=environments[name],
+            )
+            with Emulator(function) as emulator:
+                if number == 0:
+                    _introduce(console, emulator, moto)
+                for event in _events(name, pattern):
+                    missing += not _show(console, emulator, name, event, totals, raw=raw)
+    calls = ", ".join(f"{MARKS[status][0]} {status} {totals[status]}" for status in MARKS if totals[status])
+    console.print(f"\n[bold]{totals['invocations']} invocations[/], {totals['lines']} lines of embedded metric format. Calls: {calls}.")
+    console.print(
+        f"Each was flushed after the response; the recorder's own time was {totals['overhead_us'] / max(totals['warm'], 1) / 1000:.2f} ms"
+        " a warm invocation on this machine. Your own function: see README.md, “Use it”."
+    )
+    if missing:
+        console.print(f"[red]{missing} invocations left no record[/]")
+    return 1 if missing else 0
+
+
+def _introduce(console: Console, emulator: Emulator, moto: "Moto") -> None:
+    where = (
+        "mounted at /opt, as Lambda mounts it"
+        if emulator.mounting == MOUNTED
+        else "in its own folder: this machine allows no mount namespaces, so the start script names the folder instead"
+    )
+    console.print(
+        "The samples of functions/ on the runtime interface emulator (aws-sam-cli) with the real runtime client\n"
+        f"(awslambdaric); AWS is moto's server at {moto.url}; the layer is {where}.\n"
+        "X-Ray: the emulator hands out no trace header in this mode, so no segment is due.\n"
+    )
+
+
+def _events(name: str, pattern: str) -> "list[Path]":
+    found = {path.stem: path for path in (ROOT / "events" / name).glob(f"{pattern}.json")}
+    ordered = [found.pop(stem) for stem in FIRST if stem in found]
+    return ordered + [found[stem] for stem in sorted(found)]
+
+
+def _show(console: Console, emulator: Emulator, name: str, event: Path, totals: "Counter[str]", *, raw: bool) -> bool:
+    begun = len(emulator.lines)
+    context = (ROOT / "events" / "client_context.json").read_bytes() if name == "agentcore" else b""
+    answer = emulator.invoke(_fresh(event.read_bytes()), client_context=_base64(context))
+    emulator.wait_for(lambda lines: any(line.text.startswith(b"REPORT ") for line in lines[begun:]))
+    lines = emulator.lines[begun:]
+    documents = [(line, document) for line in lines if (document := emf(line.text)) is not None]
+    records = [(line, document) for line, document in documents if "Duration" in document]
+    title = f"{name} ← {event.relative_to(ROOT)}"
+    if not records:
+        console.print(f"[red]{title}: no record[/]\n{b''.join(line.text for line in lines).decode(errors='replace')}")
+        return False
+    line, record = records[0]
+    totals["invocations"] += 1
+    totals["lines"] += len(documents)
+    if record["start"] == "warm":
+        totals["warm"] += 1
+        totals["overhead_us"] += record["Overhead"]
+    for call in record.get("calls", ()):
+        totals[call["status"]] += 1
+    if raw:
+        for _, document in documents:
+            console.print_json(json.dumps(document))
+    console.print(invocation_tree(record, title, _notes(record, line, documents, answer)))
+    return True
+
+
+def _notes(
+    record: "dict[str, Any]", line: Line, documents: "list[tuple[Line, dict[str, Any]]]", answer: Answer
+) -> "list[str]":
+    size = sum(len(each.text) for each, _ in documents)
+    when = "after the response" if record["flush"] == "after_response" else "before the process ended"
+    after_ms = max(0.0, (documents[-1][0].read_ns / 1e6) - record["_aws"]["Timestamp"])
+    notes = [
+        f"answer {answer.status}, {_said(answer.body)}",
+        f"flushed {when}: {len(documents)} line{'s' * (len(documents) != 1)}, {size / 1000:.1f} kB, the last within {after_ms:.0f} ms of it"
+        f" · own time {milliseconds(record['Overhead'] / 1000)}",
+    ]
+    for _, document in documents:
+        own = [metric["Name"] for metric in document["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+        if not {"Duration", "CallDuration"} & set(own):
+            notes.append("own metrics: " + ", ".join(f"{metric} {document[metric]}" for metric in own))
+    if record.get("annotations"):
+        notes.append("annotations: " + ", ".join(f"{key} {value}" for key, value in record["annotations"].items()))
+    if record.get("dropped") or record.get("errors"):
+        notes.append(f"dropped {record.get('dropped')} · our own faults {record.get('errors')}")
+    return notes
+
+
+def _fresh(event: bytes) -> bytes:
+    """The event with the time stamps of its trigger set to a moment ago, so that its waiting time is not the file's age."""
+    now = time.time()
+    stamps = {
+        "requestTimeEpoch": int(now * 1000) - 12,
+        "timeEpoch": int(now * 1000) - 12,
+        "SentTimestamp": str(int(now * 1000) - 340),
+        "ApproximateCreationDateTime": now - 0.8,
+    }
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: stamps.get(key, replaced(inner)) for key, inner in value.items()}
+        return [replaced(inner) for inner in value] if isinstance(value, list) else value
+
+    try:
+        document = replaced(json.loads(event))
+    except ValueError:
+        return event
+    if isinstance(document, dict) and "detail-type" in document:
+        document["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 2))
+    return json.dumps(document).encode()
+
+
+def _said(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    return text if len(text) <= 90 else text[:89] + "…"
+
+
+def _base64(data: bytes) -> "str | None":
+    from base64 import b64encode
+
+    return b64encode(data).decode() if data else None
+
+
+def emf(line: bytes) -> "dict[str, Any] | None":
+    """The embedded-metric document of a line, or None."""
+    if not line.startswith(b'{"_aws":'):
+        return None
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+class Moto:
+    """moto's server in a process of its own, on a free port of the loopback address."""
+
+    def __enter__(self) -> "Moto":
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        waited = threading.Event()
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(self.url + "/moto-api/data.json", timeout=1).close()
+            except OSError:
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"moto's server ended: {self._process.stderr.read().decode()}") from None
+                waited.wait(0.05)
+            else:
+                return self
+        self.__exit__()
+        raise RuntimeError("moto's server did not answer within 30 s")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stderr.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

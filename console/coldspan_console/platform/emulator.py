@@ -1,0 +1,210 @@
+"""The real runtime interface emulator, out of the aws-sam-cli wheel, with the layer where Lambda mounts it."""
+
+import glob
+import http.client
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coldspan_console.platform.sandbox import BY_VARIABLES, MOUNT_SCRIPT, MOUNTED, unshare_command, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coldspan_console.platform.function import Function
+
+INVOKE_PATH = "/2015-03-31/functions/function/invocations"
+ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+class EmulatorMissing(RuntimeError):
+    """No emulator for this machine was found; the text says where it was looked for and what to do."""
+
+
+def find_emulator(near: "Path | None" = None) -> Path:
+    """The emulator's file: COLDSPAN_EMULATOR, an aws-sam-cli beside this interpreter, or the checkout's .venv-sam."""
+    named = os.environ.get("COLDSPAN_EMULATOR")
+    if named:
+        return Path(named)
+    name = f"aws-lambda-rie-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
+    root = near or Path(__file__).parents[3]
+    for prefix in (Path(sys.prefix), root / ".venv-sam"):
+        found = glob.glob(f"{prefix}/lib/python3*/site-packages/samcli/local/rapid/{name}")
+        if found:
+            return Path(found[0])
+    raise EmulatorMissing(f"{name} not found beside {sys.prefix} or in {root}/.venv-sam: run `make venv-sam`")
+
+
+class Line:
+    """A line that the emulator or the function printed, and when it was read (epoch ns)."""
+
+    __slots__ = ("read_ns", "text")
+
+    def __init__(self, text: bytes, read_ns: int) -> None:
+        self.text = text
+        self.read_ns = read_ns
+
+
+class Answer:
+    """What the emulator answered: HTTP status, body, and when the request was sent and answered (epoch ns)."""
+
+    __slots__ = ("answered_ns", "body", "sent_ns", "status")
+
+    def __init__(self, status: int, body: bytes, sent_ns: int, answered_ns: int) -> None:
+        self.status = status
+        self.body = body
+        self.sent_ns = sent_ns
+        self.answered_ns = answered_ns
+
+
+class Emulator:
+    """One function on the emulator, in on-demand mode, or with `function.max_concurrency` as a Managed Instance.
+
+    The emulator dies of two invocations at once in on-demand mode, so they are made one after the other. `extensions`
+    are started from the layer's `extensions/` folder, but only where the layer could be mounted at /opt.
+    """
+
+    def __init__(self, function: "Function", *, timeout_s: int = 10, mounting: "str | None" = None) -> None:
+        self.function = function
+        self.timeout_s = timeout_s
+        self.mounting = mounting or (MOUNTED if unshare_command() else BY_VARIABLES)
+        self.lines: list[Line] = []
+        self.changed = threading.Condition()
+        self._one_at_a_time = threading.Lock()
+        self._stage = Path(tempfile.mkdtemp(prefix="coldspan-emulator-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    def __enter__(self) -> "Emulator":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the emulator and wait until it listens; the function itself starts at the first invocation."""
+        function = self.function
+        self._port, runtime_port = _free_ports(2)
+        variables = dict(function.variables(f"127.0.0.1:{runtime_port}", None))
+        del variables["AWS_LAMBDA_RUNTIME_API"]  # the emulator sets it
+        if function.max_concurrency is None:
+            # the emulator's on-demand mode does not set it, and its SnapStart is not to be asked for
+            variables.pop("AWS_LAMBDA_INITIALIZATION_TYPE")
+        variables |= {
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(self.timeout_s),
+            "AWS_LAMBDA_FUNCTION_HANDLER": function.handler,
+            "COLDSPAN_LOCAL_PYTHON": str(function.python),
+            "COLDSPAN_LOCAL_VERSION": version_of(function.python),
+        }
+        emulator = [
+            str(find_emulator()), "--log-level", "info",
+            "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}",
+            "--runtime-api-address", f"127.0.0.1:{runtime_port}",
+        ]  # fmt: skip
+        layer = function.layer or self._stage / "no-layer"
+        layer.mkdir(exist_ok=True)
+        if self.mounting == MOUNTED:
+            (self._stage / "var").mkdir()
+            folders = [layer, function.task, function.runtime, self._stage / "var"]
+            command = [*(unshare_command() or ()), "bash", str(MOUNT_SCRIPT), *map(str, folders), *emulator]
+        else:
+            variables |= {
+                "COLDSPAN_LOCAL_OPT": str(layer),
+                "LAMBDA_TASK_ROOT": str(function.task),
+                "LAMBDA_RUNTIME_DIR": str(function.runtime),
+            }
+            command = [*emulator, str(function.runtime / "bootstrap"), function.handler]
+        self._process = subprocess.Popen(
+            command, env=variables, cwd=function.task, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        threading.Thread(target=self._read, args=(self._process.stdout,), name="emulator", daemon=True).start()
+        self._wait_listening()
+
+    def invoke(self, event: bytes = b"{}", *, client_context: "str | None" = None, trace: "str | None" = None) -> Answer:
+        """Invoke and wait for the answer. Errors: ConnectionError when the emulator has ended."""
+        headers = {"Content-Type": "application/json"}
+        if client_context:
+            headers["X-Amz-Client-Context"] = client_context
+        if trace:
+            headers["X-Amzn-Trace-Id"] = trace
+        if self.function.max_concurrency is not None:
+            return self._post(event, headers)
+        with self._one_at_a_time:
+            return self._post(event, headers)
+
+    def wait_for(self, condition: "Callable[[list[Line]], bool]", timeout_s: float = 5.0) -> bool:
+        """Wait until the lines read so far satisfy the condition; whether they did."""
+        with self.changed:
+            return self.changed.wait_for(lambda: condition(self.lines), timeout_s)
+
+    @property
+    def text(self) -> str:
+        """All that was printed."""
+        return b"".join(line.text for line in self.lines).decode("utf-8", "replace")
+
+    def kill_emulator(self, number: int = signal.SIGTERM) -> None:
+        """Send the emulator itself a signal: SIGTERM is a shutdown of the environment."""
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def close(self) -> None:
+        """End the emulator and all that it has started."""
+        process = self._process
+        if process is not None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        shutil.rmtree(self._stage, ignore_errors=True)
+
+    def _post(self, event: bytes, headers: dict[str, str]) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self.timeout_s + 20)
+        try:
+            sent_ns = time.time_ns()
+            connection.request("POST", INVOKE_PATH, event, headers)
+            response = connection.getresponse()
+            body = response.read()
+            return Answer(response.status, body, sent_ns, time.time_ns())
+        finally:
+            connection.close()
+
+    def _read(self, stream: "subprocess.Popen[bytes]") -> None:
+        for text in stream:  # type: ignore[attr-defined]
+            with self.changed:
+                self.lines.append(Line(text, time.time_ns()))
+                self.changed.notify_all()
+
+    def _wait_listening(self, timeout_s: float = 15.0) -> None:
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if self._process is not None and self._process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            except OSError:
+                threading.Event().wait(0.02)
+            else:
+                return
+        text = self.text
+        self.close()
+        raise EmulatorMissing(f"the emulator did not start:\n{text}")
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in held]
+    for server in held:
+        server.close()
+    return ports
