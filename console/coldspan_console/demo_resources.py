@@ -16,7 +16,7 @@ REGION = "eu-west-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "AWS_DEFAULT_REGION": REGION}
 
 # What the events of the samples find: sku -> available, and orders waiting for their payment.
-STOCK = {"LAMP-07": 40, "CHAIR-01": 3}
+STOCK = {"LAMP-07": 400, "CHAIR-01": 3}
 CARDS = ("tok_visa", "tok_visa", "tok_declined", "tok_visa", "tok_visa")
 ORDERS = [
     {"id": f"order-{1000 + n}", "sku": "LAMP-07", "quantity": n, "amount_cents": 2990 * n, "payment": "open", "card": c}
