@@ -282,7 +282,7 @@ def formatted(fetch, url):
         fetch(url, timeout=0.2)
     except Exception as error:
         text = "".join(traceback.format_exception(error))
-        return re.sub(r"0x[0-9a-f]+", "0x", text), type(error), str(type(error.__context__)), str(type(error.__cause__))
+        return re.sub(r"0x[0-9a-f]+|(?<=scope )[0-9a-f]+", "0x", text), type(error), str(type(error.__context__)), str(type(error.__cause__))
     raise AssertionError("no error")
 
 

@@ -38,14 +38,29 @@ _STATUS_ERRORS = frozenset(("ClientResponseError", "HTTPStatusError", "ResponseE
 _URL_ERRORS = frozenset(("InvalidURL", "LocationValueError", "UnsupportedProtocol"))
 
 
-class Tie(ref):
-    """A weak reference to what will end a call (a connection, a response), with the call."""
+class Track:
+    """A call by what it waits for: own tells that it ends there, mark_ns is where the running phase began.
 
-    __slots__ = ("call", "key", "mark_ns", "own")  # own: the call ends with it; mark_ns: where the running phase began
+    For what always tells when it goes: a connection below urllib3 is closed on every error, a response of http.client is
+    closed by its finalizer.
+    """
+
+    __slots__ = ("call", "mark_ns", "own")
+
+    def __init__(self, call, own, mark_ns) -> None:
+        self.call = call
+        self.own = own
+        self.mark_ns = mark_ns
+
+
+class Tie(ref):
+    """The same for what may just go: a weak reference to a connection or a response, with the call."""
+
+    __slots__ = ("call", "key", "mark_ns", "own")
 
 
 class Ties(dict):
-    """Ties by the id of the object they are tied to. Nothing is written on that object, and it is not kept alive."""
+    """Tracks and Ties by the id of their object. Nothing is written on that object, and it is not kept alive."""
 
     __slots__ = ("_gone",)
 
@@ -65,11 +80,12 @@ class Ties(dict):
 class HttpCalls:
     """The HTTP calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
-    __slots__ = ("capture", "hidden", "named", "scope", "sent", "unread")
+    __slots__ = ("capture", "current", "hidden", "named", "scope", "sent", "unread")
 
     def __init__(self, scope) -> None:
         settings = scope.settings
         self.scope = scope
+        self.current = scope.current
         self.hidden = _hidden(settings)
         self.named = matcher(settings.propagate)
         self.capture = settings.payloads
@@ -78,8 +94,12 @@ class HttpCalls:
 
     def enclosing(self):
         """The open AWS or HTTP Call at the running position: what happens below it is part of it. None when there is none."""
-        node = self.scope.position()
-        return node if type(node) is Call and node.kind != USER else None
+        node = self.current.get()
+        while type(node) is Call:
+            if not node.end_ns:
+                return None if node.kind == USER or node.owner.closed else node
+            node = node.parent
+        return None
 
     def begin(self, method, scheme, host, port):
         """Open a Call; None for the runtime's own traffic, and when the invocation holds too many."""

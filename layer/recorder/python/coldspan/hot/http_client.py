@@ -7,7 +7,7 @@ customer's code runs there.
 import sys
 
 from coldspan.core.record import AWS, CONNECT, CONNECTION, RECEIVE, SEND, TLS, WAIT
-from coldspan.hot.http_call import add, calls_of
+from coldspan.hot.http_call import Track, add, calls_of
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
 
@@ -18,11 +18,12 @@ def install(module, scope, patches) -> None:
     shielded = scope.buffer.shielded
     connection = module.HTTPConnection
     sent, unread, clock = steps.http.sent, steps.http.unread, scope.clock
+    injects = steps.http.named is not None
 
-    requested, sending, send_failed = map(shielded, (steps.requested, steps.sending, steps.send_failed))
+    requested, inject, send_failed = map(shielded, (steps.requested, steps.inject, steps.send_failed))
     answered, answer_failed = shielded(steps.answered), shielded(steps.answer_failed)
     ended, body_failed, closed = map(shielded, (steps.ended, steps.body_failed, steps.closed))
-    abandoned = shielded(steps.abandoned)
+    abandoned = shielded(steps.http.abandon)
 
     def make_putrequest(original):
         def putrequest(self, *args, **kwargs):
@@ -45,11 +46,13 @@ def install(module, scope, patches) -> None:
                 except BaseException as error:
                     drop_own_frame(error)
                     raise
-            sending(self, tie)
+            if injects:
+                inject(self, tie.call)
+            tie.mark_ns = clock()
             try:
                 result = original(self, *args, **kwargs)
             except BaseException as error:
-                send_failed(tie, error)
+                send_failed(self, tie, error)
                 drop_own_frame(error)
                 raise
             now = clock()
@@ -60,11 +63,11 @@ def install(module, scope, patches) -> None:
         return endheaders
 
     def make_getresponse(original):
-        def getresponse(self, *args, **kwargs):
+        def getresponse(self):
             tie = sent.pop(id(self), None)
             began = clock()
             try:
-                response = original(self, *args, **kwargs)
+                response = original(self)
             except BaseException as error:
                 if tie is not None:
                     answer_failed(self, tie, began, error)
@@ -77,11 +80,13 @@ def install(module, scope, patches) -> None:
         return getresponse
 
     def make_close_connection(original):
-        def close(self, *args, **kwargs):
-            if sent and id(self) in sent:
-                abandoned(self)
+        def close(self):
+            if sent:
+                tie = sent.pop(id(self), None)
+                if tie is not None:
+                    abandoned(tie)
             try:
-                return original(self, *args, **kwargs)
+                return original(self)
             except BaseException as error:
                 drop_own_frame(error)
                 raise
@@ -96,18 +101,20 @@ def install(module, scope, patches) -> None:
                 body_failed(self, error)
                 drop_own_frame(error)
                 raise
-            if self.fp is None and id(self) in unread:
-                ended(self)
+            if self.fp is None:
+                tie = unread.pop(id(self), None)
+                if tie is not None:
+                    ended(self, tie)
             return result
 
         return read
 
     def make_close(original):
-        def close(self, *args, **kwargs):
+        def close(self):
             if id(self) in unread:
                 closed(self, sys.exc_info()[1])
             try:
-                return original(self, *args, **kwargs)
+                return original(self)
             except BaseException as error:
                 drop_own_frame(error)
                 raise
@@ -182,46 +189,49 @@ class Steps:
         """The request line has been put: a call of our own begins, unless a stack above has one open."""
         http = self.http
         call = http.enclosing()
-        own = call is None
-        if own:
+        if call is None:
             call = http.begin(connection._method, *_target(connection, url))
-            if call is None:
-                return
-            http.scope.leave(call)
-        http.sent.tie(connection, call, own, 0)
+            if call is not None:
+                http.scope.leave(call)
+                http.sent.tie(connection, call, True, 0)
+        else:
+            http.sent[id(connection)] = Track(call, False, 0)
 
-    def sending(self, connection, tie) -> None:
+    def inject(self, connection, call) -> None:
         """The headers are about to leave: the last moment to add ours."""
         http = self.http
-        call = tie.call
-        if http.named is not None and call.kind != AWS and http.named(_address(connection)):
+        if call.kind != AWS and http.named(connection._tunnel_host or connection.host):
             there = {line.partition(b":")[0].strip().lower() for line in connection._buffer}
             for name, value in headers_for(call):
                 if name.lower().encode("ascii") not in there:
                     connection.putheader(name, value)
-        tie.mark_ns = self.clock()
 
-    def send_failed(self, tie, error) -> None:
+    def send_failed(self, connection, tie, error) -> None:
         """Connecting or sending failed."""
         add(tie.call, SEND, self.clock() - tie.mark_ns)
         if tie.own:
-            self.http.sent.pop(tie.key, None)
+            self.http.sent.pop(id(connection), None)
             self.http.fail(tie.call, error)
 
     def answered(self, tie, began, response) -> None:
         """Status and headers have come; the body follows."""
-        call = tie.call
         now = self.clock()
-        add(call, WAIT, now - began)
-        if not tie.own:
-            add(call, SEND, began - tie.mark_ns)  # urllib3 sends the body after the headers
-        if call.kind != AWS or not call.http_status:
+        call = tie.call
+        own = tie.own
+        if not call.end_ns:
+            phases = call.phases
+            if phases is None:
+                phases = call.phases = [0] * 7
+            phases[WAIT] += now - began
+            if not own:
+                phases[SEND] += began - tie.mark_ns  # urllib3 sends the body after the headers
+        if not call.http_status or call.kind != AWS:
             call.http_status = response.status
         if response.fp is None or response.length == 0 or response.status == 101:
-            if tie.own:
+            if own:
                 self.http.scope.end(call)
         else:
-            self.http.unread.tie(response, call, tie.own, now)
+            self.http.unread[id(response)] = Track(call, own, now)
 
     def answer_failed(self, connection, tie, began, error) -> None:
         """No response came."""
@@ -232,18 +242,8 @@ class Steps:
             else:
                 self.http.fail(tie.call, error)
 
-    def abandoned(self, connection) -> None:
-        """The connection is closed before its response was asked for."""
-        tie = self.http.sent.get(id(connection))
-        if tie is not None and tie.own:
-            del self.http.sent[id(connection)]
-            self.http.abandon(tie)
-
-    def ended(self, response) -> None:
+    def ended(self, response, tie) -> None:
         """A read has brought the end of the body. http.client says nothing when it came too early."""
-        tie = self.http.unread.pop(id(response), None)
-        if tie is None:
-            return
         call = tie.call
         add(call, RECEIVE, self.clock() - tie.mark_ns)
         if tie.own:
@@ -257,7 +257,7 @@ class Steps:
         """A read has raised. A wrong argument is no end of the body."""
         tie = self.http.unread.get(id(response))
         if tie is not None and not (response.fp is not None and isinstance(error, (AttributeError, TypeError))):
-            self._finish(tie, error)
+            self._finish(response, tie, error)
 
     def closed(self, response, error) -> None:
         """The response is being closed: by the customer, or by urllib3 because of the error that is being handled."""
@@ -269,10 +269,10 @@ class Steps:
                 tie.call.error_type, tie.call.error_text = "ProtocolError", "no length where a chunk should begin"
                 tie.call.cause = CONNECTION
             broken = handler == "_error_catcher" and not isinstance(error, GeneratorExit)
-            self._finish(tie, error if broken else None)
+            self._finish(response, tie, error if broken else None)
 
-    def _finish(self, tie, error) -> None:
-        self.http.unread.pop(tie.key, None)
+    def _finish(self, response, tie, error) -> None:
+        self.http.unread.pop(id(response), None)
         add(tie.call, RECEIVE, self.clock() - tie.mark_ns)
         if not tie.own:
             return
@@ -280,11 +280,6 @@ class Steps:
             self.http.scope.end(tie.call)
         else:
             self.http.fail(tie.call, error)
-
-
-def _address(connection):
-    """The host that a connection speaks with, through a tunnel too."""
-    return connection._tunnel_host or connection.host
 
 
 def _target(connection, url):
