@@ -53,7 +53,7 @@ e2e: layer venv-sam  ## run the layer on the real emulator (and by sam local, wh
 .PHONY: test-aiobotocore
 test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pins an old botocore
 	@.ci/venv .venv-aiobotocore requirements/aiobotocore.txt
-	@.venv-aiobotocore/bin/python -m pytest $(ARGS) $(shell find tests -name '*aiobotocore*.py')
+	@.venv-aiobotocore/bin/python -m pytest $(ARGS) $(or $(shell find tests -name 'test_*aiobotocore*.py'),tests/aiobotocore)
 
 .PHONY: test-python
 test-python:  ## run unit, contract, fault and process under another Python: VERSION=3.12
