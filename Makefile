@@ -23,9 +23,8 @@ test: venv  ## run the fast suites: unit and contract
 
 .PHONY: lint
 lint: venv  ## check style, format and types
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy
+	@failed=0; for check in "ruff check ." "ruff format --check ." mypy; do \
+		echo "$$check"; $(PY) -m $$check || failed=1; done; exit $$failed
 
 .PHONY: format
 format: venv  ## format the code
