@@ -107,6 +107,7 @@ def summary(found: list[Timing], bare: list[Timing], used_ns: int) -> dict[str, 
         added = [getattr(one, kind) - getattr(other, kind) for one, other in zip(found, bare, strict=True)]
         label = kind.removesuffix("_ns")
         row[f"{label}_median_us"] = statistics.median(values) / 1000
+        row[f"{label}_p10_us"] = values[len(values) // 10] / 1000
         row[f"{label}_p99_us"] = values[int(len(values) * 0.99)] / 1000
         row[f"{label}_added_us"] = statistics.median(added) / 1000
     row["cpu_us"] = used_ns / len(found) / 1000

@@ -42,12 +42,15 @@ def valgrind(folder: Path) -> list[str]:
     return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", f"--log-file={folder}/log"]
 
 
-def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_up: int, warm: int) -> dict[str, float]:
+def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_up: int, warm: int) -> dict:
     """Count one function under one setup.
 
     Gives: `init` (process start to the first `next`, the wrapper's own processes included), `first` (from there to the
-    second `next`), and per warm invocation `warm_unsampled` and `warm_sampled`, of which `hot_*` up to the response.
+    second `next`), and per warm invocation `warm_unsampled` and `warm_sampled`, of which `hot_*` up to the response;
+    `sent`: the datagrams and requests that arrived meanwhile, which show that the setup did its work.
     """
+    server.requests.clear()
+    server.datagrams = 0
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         running = server.environment()
@@ -56,7 +59,7 @@ def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_
         counter = Counter(server, running, folder)
         try:
             server.until_next(running)
-            found: dict[str, float] = {"init": counter.take()}
+            found: dict = {"init": counter.take()}
             server.invoke(running, 1, sampled=True)
             found["first"] = counter.take()
             for number in range(warm_up):
@@ -67,6 +70,7 @@ def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_
                 found[f"hot_{kind}"] = hot_window(server, running, counter, kind)
         finally:
             server.stop(running)
+        found["sent"] = {"datagrams": server.datagrams, "requests": dict(server.requests)}
         found["init"] += count_stages(workshop, setup, variables, folder)
     return found
 

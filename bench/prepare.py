@@ -86,8 +86,8 @@ def text_of(folder: Path) -> str:
     return "\0".join(f"{path.relative_to(folder)}\0{path.read_text(errors='replace')}" for path in files)
 
 
-def install(workshop: Workshop, requirements: str, target: Path) -> None:
-    """Install a requirements file into a folder, with uv where there is one, else with pip."""
+def install(workshop: Workshop, requirements: str | Path, target: Path) -> None:
+    """Install a requirements file (a name in requirements/) into a folder, with uv where there is one, else with pip."""
     listed = str(ROOT / "requirements" / requirements)
     beside = Path(sys.executable).parent / "uv"
     uv = str(beside) if beside.exists() else shutil.which("uv")
@@ -201,6 +201,17 @@ def zipped_bytes(folder: Path, target: Path, *, with_byte_code: bool) -> int:
     size = target.stat().st_size
     target.unlink()
     return size
+
+
+def build_drawing(workshop: Workshop) -> Path:
+    """A folder with what picture.py imports. Errors: UnavailableError."""
+    target = workshop.base / "drawing"
+    wanted = (HERE / "requirements.txt").read_text()
+    if not fresh(target, wanted):
+        shutil.rmtree(target, ignore_errors=True)
+        install(workshop, HERE / "requirements.txt", target)
+        stamp(target, wanted)
+    return target
 
 
 def versions_of(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -12,7 +13,18 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # `bench` is a packag
 from bench import clock, table  # noqa: E402
 from bench.count import count  # noqa: E402
 from bench.machine import describe  # noqa: E402
-from bench.prepare import ROOT, UnavailableError, Workshop, build, digest, text_of, versions_of, zipped_bytes  # noqa: E402
+from bench.prepare import (  # noqa: E402
+    ROOT,
+    UnavailableError,
+    Workshop,
+    build,
+    build_drawing,
+    digest,
+    run,
+    text_of,
+    versions_of,
+    zipped_bytes,
+)
 from bench.runtime_api import EndedError, Server  # noqa: E402
 from bench.sandbox import can_mount  # noqa: E402
 from bench.setups import FUNCTIONS, SETUPS  # noqa: E402
@@ -46,7 +58,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def counted(server: Server, workshop: Workshop, name: str, function: str, *, quick: bool) -> dict[str, float]:
+def counted(server: Server, workshop: Workshop, name: str, function: str, *, quick: bool) -> dict:
     """Count; a quick run takes over what an earlier one counted with the same inputs, except for coldspan."""
     warm_up, warm = (6, 6) if quick else (20, 40)
     inputs = [repr(SETUPS[name]), function, str(warm), str(can_mount()), text_of(ROOT / "bench" / "functions")]
@@ -144,7 +156,19 @@ def main() -> int:
     (target / f"python{workshop.version}.json").write_text(json.dumps(result, indent=1) + "\n")
     (target / f"python{workshop.version}.md").write_text(text)
     print(text)  # noqa: T201
+    if not asked.quick:
+        draw(workshop, target / f"python{workshop.version}.json", ROOT / "docs" / "images")
     return 0
+
+
+def draw(workshop: Workshop, result: Path, folder: Path) -> None:
+    """Make the picture, where matplotlib can be had."""
+    try:
+        packages = build_drawing(workshop)
+        script = [workshop.python, str(ROOT / "bench" / "picture.py"), str(result), str(folder)]
+        run(script, env=os.environ | {"PYTHONPATH": str(packages)})
+    except UnavailableError as error:
+        say(f"no picture: {error}")
 
 
 if __name__ == "__main__":

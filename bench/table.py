@@ -1,5 +1,7 @@
 """Results as Markdown: what is added to the bare function, one table per function."""
 
+from collections import Counter
+
 from bench.setups import SETUPS
 
 
@@ -54,7 +56,7 @@ def instructions(rows: dict[str, dict], bare: dict) -> list[str]:
         counts = row.get("instructions")
         if not counts:
             continue
-        base = dict.fromkeys(counts, 0) if name == "bare" else bare
+        base = Counter() if name == "bare" else bare
         shown = [
             counts["init"] - base["init"],
             counts["init"] + counts["first"] - base["init"] - base["first"],
