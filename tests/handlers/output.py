@@ -71,3 +71,10 @@ def forks_and_exits(event, context):
         sys.exit(0)
     os.waitpid(child, 0)
     return "forked"
+
+
+def until(event, context):
+    """Work until so many ms are left."""
+    while context.get_remaining_time_in_millis() > event.get("left_ms", 30_000):
+        pass
+    return "done"

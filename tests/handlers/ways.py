@@ -7,12 +7,12 @@ count = 0
 
 
 def seen(kind):
-    """`kind`, how often any handler here ran, and the files of coldspan that are above on the stack."""
+    """`kind`, how often any handler here ran, and the files of coldspan's wrappers that are above on the stack."""
     global count
     count += 1
     frame, files = sys._getframe(), []
     while frame is not None:
-        if "coldspan" in frame.f_globals.get("__name__", ""):
+        if "coldspan" in frame.f_globals.get("__name__", "") and frame.f_code.co_name == "wrapped":
             files.append(frame.f_code.co_filename.rsplit("/", 1)[1])
         frame = frame.f_back
     return {"kind": kind, "count": count, "above": files}

@@ -64,7 +64,7 @@ class Invocation:
     event: bytes = b"{}"
     content_type: "str | None" = "application/json"
     request_id: str = ""
-    deadline_ms: int = 3_000
+    deadline_ms: int = 30_000
     trace_id: "str | None" = None
     tenant_id: "str | None" = None
     client_context: "str | None" = None

@@ -9,9 +9,10 @@ from time import CLOCK_BOOTTIME, clock_gettime_ns, process_time_ns
 
 from coldspan.core import limits
 from coldspan.core.record import Call, Invocation
-from coldspan.hot.bootstrap import BEGUN, ENTERED, POSTED, RAISED, RETURNED, wrap
+from coldspan.hot.bootstrap import BEGUN, ENTERED, POSTED, RAISED, RETURNED, guard, wrap
 from coldspan.hot.patch import drop_own_frame, replace
 
+REFUSED = "refused"  # for an outcome while the response is being posted: its size will tell which it is
 START_BY_INIT_TYPE = {"provisioned-concurrency": "provisioned", "snap-start": "restored"}
 
 
@@ -58,6 +59,7 @@ class Seam:
 
         shielded = self.buffer.shielded
         before_next, begin = shielded(self.before_next), shielded(self.begin)
+        escaped = shielded(self.escaped)
         posted, post_failed, init_failed = shielded(self.posted), shielded(self.post_failed), shielded(self.init_failed)
 
         def make_wait(original):
@@ -112,6 +114,7 @@ class Seam:
 
             return post_init_error
 
+        replace(bootstrap, "handle_event_request", lambda original: guard(original, escaped), patches)
         for owner in [value for value in vars(client).values() if isinstance(value, type)]:
             replace(owner, "wait_next_invocation", make_wait, patches)
             replace(owner, "post_invocation_result", make_post, patches)
@@ -286,16 +289,14 @@ class Seam:
             self._close(invocation)
 
     def post_failed(self, error) -> None:
-        """The response did not arrive: too large on Lambda's side, or the connection to it broke."""
+        """The response did not arrive. An error that did not arrive stays the handler's error: that is what to look for."""
         invocation = self.live()
-        if invocation is None or invocation.state == POSTED:
+        if invocation is None or invocation.state != RETURNED:
             return
-        text = str(error)
-        too_large = "413" in text
-        invocation.outcome = "too_large" if too_large else "error"
-        invocation.error_type = "Function.ResponseSizeTooLarge" if too_large else type(error).__name__
+        invocation.outcome = REFUSED
+        invocation.error_type = type(error).__name__
         if self.settings.error_text:
-            invocation.error_text = text[: limits.RAW_TEXT_CHARS]
+            invocation.error_text = str(error)[: limits.RAW_TEXT_CHARS]
 
     def posted(self, is_error, args, kwargs) -> None:
         """The runtime has posted the result or the error: decide the outcome, then drain."""
@@ -305,13 +306,29 @@ class Seam:
         invocation.posted_ns = self.scope.clock()
         body = args[1] if len(args) > 1 else kwargs.get("error_response_data" if is_error else "result_data")
         if body is not None:
-            invocation.response_bytes = len(body if isinstance(body, bytes) or body.isascii() else body.encode())
-        if is_error and invocation.state != RAISED and not invocation.error_type:
+            plain = isinstance(body, bytes) or body.isascii()
+            invocation.response_bytes = len(body if plain else body.encode("utf-8", "surrogatepass"))
+        if invocation.outcome == REFUSED:
+            invocation.outcome = "error"
+            # the client's exception does not carry the platform's 413
+            if (invocation.response_bytes or 0) > limits.RESPONSE_BYTES:
+                invocation.outcome = "too_large"
+                invocation.error_type = "Function.ResponseSizeTooLarge"
+        elif is_error and invocation.state != RAISED and not invocation.error_type:
             self._read_error(invocation, body)
         elif not invocation.outcome:
             invocation.outcome = "ok"
         invocation.state = POSTED
         self._close(invocation)
+
+    def escaped(self, error) -> None:
+        """The runtime client itself has failed, for a text that cannot be had or encoded: the process ends, nothing was posted."""
+        invocation = self.live()
+        if invocation is not None:
+            invocation.outcome = "error"
+            invocation.error_type = invocation.error_type or type(error).__name__
+            invocation.flush = "before_response"
+            self._close(invocation)
 
     def _read_error(self, invocation, body) -> None:
         """An error that the handler did not raise: its event did not decode, or its result could not be encoded."""

@@ -16,6 +16,9 @@ XRAY_NAME_CHARS = 200
 XRAY_STRING_CHARS = 250
 XRAY_ANNOTATIONS = 50
 
+# Lambda quotas: a synchronous response of 6 MB, and 100 bytes that the service allows on top.
+RESPONSE_BYTES = 6_291_556
+
 # Ours: what one environment may hold, so that a runaway loop costs counters and not memory.
 CALLS_PER_INVOCATION = 1_000
 CALLS_OUTSIDE = 200  # init, background and late calls waiting for a drain

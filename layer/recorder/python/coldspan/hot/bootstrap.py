@@ -42,3 +42,17 @@ def wrap(handler, describe, enter, succeed, fail, drive=None):
     wrapped.__wrapped__ = handler
     setattr(wrapped, MARK, True)
     return wrapped
+
+
+def guard(original, escaped):
+    """Wrap what the runtime client does with one event: an error that leaves it ends the process without a post."""
+
+    def handle_event_request(*args, **kwargs):
+        try:
+            return original(*args, **kwargs)
+        except BaseException as error:
+            escaped(error)
+            drop_own_frame(error)
+            raise
+
+    return handle_event_request
