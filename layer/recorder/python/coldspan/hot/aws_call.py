@@ -34,10 +34,12 @@ _CAUSES = (
 class Plan:
     """What is known of an operation before its first call ends: made once for each."""
 
-    __slots__ = ("attributes", "rule", "stream")
+    __slots__ = ("attributes", "rule", "service", "stream")
 
-    def __init__(self, table, model, service, operation) -> None:
-        shape = model.operation_model(operation).output_shape
+    def __init__(self, table, model, operation) -> None:
+        self.service = model.service_name
+        found = model.operation_model(operation)
+        shape = found.output_shape
         stream = None
         if shape is not None:
             payload = shape.serialization.get("payload")
@@ -45,84 +47,78 @@ class Plan:
                 stream = payload
             stream = shape.event_stream_name or stream
         self.stream = stream  # the member of the answer that is read later
-        self.rule = outcomes.rule_for(table, service, operation)
-        self.attributes = _ATTRIBUTES.get(service, ())
+        self.rule = outcomes.rule_for(table, self.service, operation)
+        known = found.input_shape.members if found.input_shape is not None else ()
+        pairs = _ATTRIBUTES.get(self.service, ())
+        self.attributes = tuple([(*pair, pair[1] in _LISTS) for pair in pairs if pair[0] in known])
 
 
 class AwsCalls:
     """The AWS calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
-    __slots__ = ("capture", "plans", "propagate", "scope", "streams", "table")
+    __slots__ = ("capture", "clock", "current", "plans", "propagate", "scope", "streams", "table", "trace_parts")
 
     def __init__(self, scope) -> None:
         self.scope = scope
+        self.clock = scope.clock
+        self.current = scope.current.get
         self.capture = scope.settings.payloads
         self.propagate = scope.settings.xray != "off"
         self.plans = {}
         self.table = outcomes.load()
         self.streams = Streams(scope)
+        self.trace_parts = (None, "", "")  # one tuple, replaced at once: invocations may run side by side
 
     def begin(self, client, operation, params):
-        """Open the Call of one API call; None when the invocation holds too many."""
-        model = client._service_model  # noqa: SLF001  # the only place where the client keeps its name
-        service = model.service_name
-        plan = self.plans.get((service, operation))
+        """Open the Call of one API call, as (call, plan); None when the invocation holds too many."""
+        model = client._service_model
+        plan = self.plans.get((model.service_name, operation))
         if plan is None:
-            plan = self.plans[service, operation] = Plan(self.table, model, service, operation)
-        attributes = {}
-        region = client.meta.region_name
-        if region:
-            attributes["cloud.region"] = region
-        for parameter, name in plan.attributes:
+            plan = self.plans[model.service_name, operation] = Plan(self.table, model, operation)
+        attributes = {"cloud.region": client._client_config.region_name}
+        for parameter, name, listed in plan.attributes:
             value = params.get(parameter)
-            if value:
-                text = value[:_VALUE_CHARS] if type(value) is str else ""
-                if name in _LISTS:
-                    attributes[name] = [text] if text else [str(key)[:_VALUE_CHARS] for key in list(value)[:10]]
-                elif text:
-                    attributes[name] = text
-        call = self.scope.begin(AWS, service, operation)
-        if call is not None:
-            call.attributes = attributes
-        return call
-
-    def running(self):
-        """The AWS call that is being made here, or None."""
-        call = self.scope.current.get()
-        return call if type(call) is Call and call.kind == AWS and not call.end_ns else None
+            if type(value) is str and len(value) <= _VALUE_CHARS:
+                attributes[name] = [value] if listed else value
+            elif listed and value:
+                attributes[name] = [str(key)[:_VALUE_CHARS] for key in list(value)[:10]]
+        call = self.scope.begin(AWS, plan.service, operation)
+        if call is None:
+            return None
+        call.attributes = attributes
+        return call, plan
 
     def serialized(self, request, began, presigning) -> None:
         """The request's dict is complete and not yet signed: note how long it took, and put our span into its trace header."""
-        call = self.running()
-        if call is None or presigning:
+        call = self.current()
+        if type(call) is not Call or call.kind != AWS or call.end_ns or presigning:
             return
-        self.phase(call, SERIALIZE, began)
+        if call.phases is None:
+            call.phases = [0] * 7
+        call.phases[SERIALIZE] += self.clock() - began
         trace = call.owner.trace
         if trace is None or not self.propagate:
             return
         headers = request["headers"]
         if TRACE_HEADER not in headers and TRACE_HEADER.lower() not in headers:
-            value = xray_header(trace, call.span_id)
-            if value.isascii() and value.isprintable():
-                headers[TRACE_HEADER] = value
+            known, head, tail = self.trace_parts
+            if known is not trace:
+                known, head, tail = self.trace_parts = (trace, *header_parts(trace))
+            if head:
+                headers[TRACE_HEADER] = head + "%016x" % call.span_id + tail
 
     def parsed(self, began) -> None:
         """A response has been parsed."""
-        call = self.running()
-        if call is not None:
-            self.phase(call, PARSE, began)
-
-    def phase(self, call, index, began) -> None:
-        """Add the time since `began` to a phase."""
-        phases = call.phases
-        if phases is None:
-            phases = call.phases = [0] * 7
-        phases[index] += self.scope.clock() - began
+        call = self.current()
+        if type(call) is Call and call.kind == AWS and not call.end_ns:
+            if call.phases is None:
+                call.phases = [0] * 7
+            call.phases[PARSE] += self.clock() - began
 
     def attempted(self, attempts, response) -> None:
         """One attempt is over, botocore is about to decide on a retry. `response` is (http, parsed), or None."""
-        call = self.running()
-        if call is None:
+        call = self.current()
+        if type(call) is not Call or call.kind != AWS or call.end_ns:
             return
         call.retries = attempts - 1
         if response is None:
@@ -133,55 +129,44 @@ class AwsCalls:
         if status == 429 or (type(error) is dict and is_throttling(error.get("Code") or "")):
             call.throttles += 1
 
-    def succeed(self, call, params, result) -> None:
+    def succeed(self, begun, params, result) -> None:
         """End a call with its answer, or, when it carries a stream, leave that to the stream."""
-        stream = None
+        call, plan = begun
         try:
-            plan = self.plans[call.tool, call.operation]
             if isinstance(result, dict):
-                self.note_metadata(call, result)
+                metadata = result.get("ResponseMetadata")
+                if metadata:
+                    note_metadata(call, metadata)
                 if plan.rule is not None:
                     outcomes.read_outcome(call, plan.rule, params, result)
                 if self.capture != "off" and (self.capture == "all" or call.error_type or call.items_failed):
                     self.keep_payload(call, params, result, plan.stream)
-                if plan.stream is not None:
-                    stream = result.get(plan.stream)
-            if stream is not None and self.streams.follow(stream, call):
-                self.scope.leave(call)
-                return
+                if plan.stream is not None and self.streams.follow(result.get(plan.stream), call):
+                    self.scope.leave(call)
+                    return
         except BaseException:
             self.scope.end(call)
             raise
         self.scope.end(call)
 
-    def fail(self, call, params, error) -> None:
+    def fail(self, begun, params, error) -> None:
         """End a call with an exception."""
+        call, plan = begun
         try:
             describe(call, error)
             response = getattr(error, "response", None)
             if isinstance(response, dict):
-                self.note_metadata(call, response)
+                note_metadata(call, response.get("ResponseMetadata") or {})
                 if not call.throttles and is_throttling(call.error_type):
                     call.throttles = 1  # a stub answers without attempts
             elif call.cause != ERROR:
                 call.http_status = 0
-            plan = self.plans[call.tool, call.operation]
             if plan.rule is not None:
                 call.items = outcomes.count_items(plan.rule, params)
             if self.capture != "off":
                 self.keep_payload(call, params, response, None)
         finally:
             self.scope.end(call)
-
-    def note_metadata(self, call, response) -> None:
-        """Keep what ResponseMetadata says."""
-        metadata = response.get("ResponseMetadata")
-        if metadata:
-            call.http_status = metadata.get("HTTPStatusCode") or 0
-            call.retries = metadata.get("RetryAttempts") or call.retries
-            request_id = metadata.get("RequestId")
-            if request_id:
-                call.attributes["aws.request_id"] = request_id
 
     def keep_payload(self, call, params, response, stream) -> None:
         """Keep masked and bounded copies of what was sent and answered; a stream is named, never read."""
@@ -190,6 +175,24 @@ class AwsCalls:
         if isinstance(response, dict):
             response = {key: value for key, value in response.items() if key not in ("ResponseMetadata", stream)}
         call.payload = {"request": capture(params, self.scope.settings), "response": capture(response, self.scope.settings)}
+
+
+def header_parts(trace):
+    """The trace header in front of and behind our span's id; empty when it holds what a header may not."""
+    header = xray_header(trace, 0)
+    at = header.index("Parent=") + 7
+    return (header[:at], header[at + 16 :]) if header.isascii() and header.isprintable() else ("", "")
+
+
+def note_metadata(call, metadata) -> None:
+    """Keep what ResponseMetadata says."""
+    call.http_status = metadata.get("HTTPStatusCode") or 0
+    retries = metadata.get("RetryAttempts")
+    if retries:
+        call.retries = retries
+    request_id = metadata.get("RequestId")
+    if request_id:
+        call.attributes["aws.request_id"] = request_id
 
 
 def describe(call, error) -> None:

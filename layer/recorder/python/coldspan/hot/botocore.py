@@ -15,17 +15,17 @@ def install(module, scope, patches) -> None:
     serialized, parsed, attempted = map(shielded, (steps.serialized, steps.parsed, steps.attempted))
 
     def make_api_call(original):
-        def _make_api_call(self, operation_name, api_params, *args, **kwargs):
-            call = begin(self, operation_name, api_params)
+        def _make_api_call(self, operation_name, api_params):
+            begun = begin(self, operation_name, api_params)
             try:
-                result = original(self, operation_name, api_params, *args, **kwargs)
+                result = original(self, operation_name, api_params)
             except BaseException as error:
-                if call is not None:
-                    fail(call, api_params, error)
+                if begun is not None:
+                    fail(begun, api_params, error)
                 drop_own_frame(error)
                 raise
-            if call is not None:
-                succeed(call, api_params, result)
+            if begun is not None:
+                succeed(begun, api_params, result)
             return result
 
         return _make_api_call
