@@ -89,7 +89,11 @@ def test_call_payload_is_a_copy_made_when_it_was_given(invocation):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("no such price", "NotFound"), "NotFound: no such price"), ((), "Error"), ((ValueError("bad"),), "ValueError: bad")],
+    [
+        (("no such price", "NotFound"), "NotFound: no such price"),
+        ((), "Error"),
+        ((ValueError("bad"),), "ValueError: bad"),
+    ],
 )
 def test_call_that_is_told_to_fail_is_an_error(invocation, arguments, message):
     """A failure without an exception must count as one."""
@@ -341,5 +345,10 @@ def test_public_names_load_only_what_they_need():
         "print(sorted(a), 'coldspan.hot.tool' in b, 'coldspan.core.payload' in b,"
         "[m for m in ('inspect', 'typing', 'dataclasses', 'asyncio', 'datetime') if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(RECORDER)!r}); {code}"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(RECORDER)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == "[] False False []"

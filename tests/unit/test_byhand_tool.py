@@ -90,7 +90,7 @@ def test_tool_keeps_the_kind_of_function():
 
 
 def test_tool_on_methods_of_every_kind(invocation):
-    """self and cls must arrive."""
+    """Self and cls must arrive."""
 
     class Prices:
         @coldspan.tool("plain")
@@ -136,7 +136,7 @@ def test_tool_on_an_async_function_in_disguise_ends_with_it(scope, invocation, f
     async def handler():
         assert await coldspan.tool("partial", "slow")(functools.partial(slow, 5))() == 5
         assert await coldspan.tool("object")(Slow())(6) == 6
-        lazy = coldspan.tool("lambda", "lazy")(lambda ms: slow(ms))
+        lazy = coldspan.tool("lambda", "lazy")(lambda ms: slow(ms))  # noqa: PLW0108  # a plain function
         waiting = lazy(7)
         assert scope.position() is invocation
         assert await waiting == 7
@@ -377,9 +377,9 @@ def test_async_generator_takes_asend_athrow_and_aclose(scope, either):
         assert await stream.athrow(key) is key
         assert scope.current.get() is outer
         await stream.aclose()
+        other = feed()
+        await other.asend(None)
         with pytest.raises(ValueError, match="v"):
-            other = feed()
-            await other.asend(None)
             await other.athrow(ValueError("v"))
         async for _ in (early := feed()):
             break
@@ -410,7 +410,10 @@ def test_cancelled_tool_is_cancelled(invocation):
     assert [record.status for record in records(invocation)] == ["cancelled"]
 
 
-@pytest.mark.parametrize(("payloads", "fails", "kept"), [("off", True, False), ("errors", False, False), ("errors", True, True), ("all", False, True)])
+@pytest.mark.parametrize(
+    ("payloads", "fails", "kept"),
+    [("off", True, False), ("errors", False, False), ("errors", True, True), ("all", False, True)],
+)
 def test_tool_payload_is_kept_only_when_asked_promise_6(settings, invocation, payloads, fails, kept):
     """Promise 6: arguments and answers stay where they are unless asked for, and then they are masked."""
     settings.payloads = payloads

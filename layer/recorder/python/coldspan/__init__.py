@@ -8,7 +8,8 @@ def __getattr__(name):
     if name in _BY_HAND:
         from coldspan.hot import byhand
 
-        return getattr(byhand, name)
+        value = globals()[name] = getattr(byhand, name)  # found at once the next time: `coldspan.call` may stand in a loop
+        return value
     if name == "instrument":
         from coldspan.boot.handlers import instrument
 

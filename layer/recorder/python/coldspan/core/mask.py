@@ -8,17 +8,17 @@ MARK = "***"
 
 # Key names whose value is never shown, compared in lower case without separators: anywhere in the name ...
 SECRET_PARTS = (
-    "password", "passwd", "passphrase", "passcode", "secret", "token", "apikey", "accesskey", "privatekey", "signingkey",
-    "encryptionkey", "masterkey", "sharedkey", "accountkey", "authorization", "credential", "cookie", "signature",
+    "password", "passwd", "passphrase", "passcode", "secret", "token", "apikey", "accesskey", "privatekey",
+    "signingkey", "encryptionkey", "masterkey", "sharedkey", "accountkey", "authorization", "credential", "cookie", "signature",
     "sessionid", "sessionkey", "connectionstring", "cardnumber", "creditcard", "securitycode", "socialsecurity",
 )  # fmt: skip
 # ... or the whole name, where a part of a longer word would hit too often ("ssn" is in "className").
 SECRET_NAMES = frozenset((
-    "pass", "pwd", "pin", "auth", "sig", "ssn", "cvv", "cvc", "cvv2", "cvc2", "pan", "otp", "jwt", "sid", "csrf", "xsrf",
-    "bearer", "plaintext", "dbpwd", "userpwd", "authcode", "iban",
+    "pass", "pwd", "pin", "auth", "sig", "ssn", "cvv", "cvc", "cvv2", "cvc2", "pan", "otp", "jwt", "sid", "csrf",
+    "xsrf", "bearer", "plaintext", "dbpwd", "userpwd", "authcode", "iban",
 ))  # fmt: skip
 
-# A cut may go through a secret: what lies this near to it is not shown (a card has 37 characters, an e-mail 64 before @).
+# A cut may go through a secret: what lies this near to it is not shown. A card has 37 characters, an e-mail 64 before @.
 _TAIL = 96
 _ROUNDS = 4  # masking one thing can uncover the next; more rounds than this were never needed
 
@@ -33,12 +33,12 @@ _VALUE = (
     r"|(?:(?:bearer|basic|digest|token|negotiate|aws4-hmac-sha256)\s+)?[^\s\"',;&]+(?:,[^\s\"',;&]+)*+)"
 )
 _WORDS = (
-    "pass", "secret", "token", "key", "auth", "cred", "signature", "session", "conn", "cookie", "card", "pwd", "sig", "ssn",
-    "cv", "otp",
+    "pass", "secret", "token", "key", "auth", "cred", "signature", "session", "conn", "cookie", "card", "pwd", "sig",
+    "ssn", "cv", "otp",
 )  # fmt: skip
 _PREFIXES = (
-    "eyJ", "AKIA", "ASIA", "IQoJ", "FwoG", "FQoG", "gh", "github_pat_", "xox", "k_live_", "k_test_", "whsec_", "sk-", "AIza",
-    "ya29.", "PRIVATE KEY",
+    "eyJ", "AKIA", "ASIA", "IQoJ", "FwoG", "FQoG", "gh", "github_pat_", "xox", "k_live_", "k_test_", "whsec_", "sk-",
+    "AIza", "ya29.", "PRIVATE KEY",
 )  # fmt: skip
 
 # Each is linear in the text: what follows a repetition can never be in it, or the repetition is bounded or possessive.

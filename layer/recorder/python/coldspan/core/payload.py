@@ -206,7 +206,7 @@ class _Copy:
         return key
 
     def base64(self, text, depth):
-        from binascii import a2b_base64  # noqa: PLC0415  # a file of its own in some builds: not for every function
+        from binascii import a2b_base64  # a file of its own in some builds: not for every function
 
         head = text[: _HEAD // 4 * 4]
         try:

@@ -202,7 +202,7 @@ def _tool_call(event):
     if type(body) is not str or len(body) > _BODY:
         return None
     if event.get("isBase64Encoded") is True:
-        from binascii import a2b_base64  # noqa: PLC0415  # a file of its own in some builds: not for every function
+        from binascii import a2b_base64  # a file of its own in some builds: not for every function
 
         try:
             body = a2b_base64(body).decode()

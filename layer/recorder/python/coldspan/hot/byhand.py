@@ -10,6 +10,7 @@ from coldspan.core import limits
 from coldspan.core.record import CANCELLED, CONNECTION, ERROR, TIMEOUT, USER
 from coldspan.hot import scope as hot_scope
 
+_CHARS = limits.XRAY_NAME_CHARS
 _CAUSES = (
     (CANCELLED, frozenset(("CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"))),
     (TIMEOUT, frozenset(("TimeoutError", "Timeout", "TimeoutException", "ReadTimeoutError", "ConnectTimeoutError"))),
@@ -20,7 +21,7 @@ _CAUSES = (
 class _Steps:
     """The guarded steps of one Scope."""
 
-    __slots__ = ("begin", "close", "finish", "open", "scope")
+    __slots__ = ("begin", "close", "end", "finish", "open", "scope")
 
     def __init__(self, scope) -> None:
         self.scope = scope
@@ -28,6 +29,7 @@ class _Steps:
         self.begin = shielded(_begin)
         self.finish = shielded(_finish)
         self.open = shielded(scope.begin)
+        self.end = shielded(scope.end)
         self.close = shielded(_close)
 
 
@@ -74,14 +76,30 @@ class ByHand:
     def __enter__(self):
         steps = self._steps = running()
         if steps is not None:
-            self._call = steps.begin(steps.scope, self)
+            tool, operation = self._tool, self._operation
+            if self.attributes or self._payload is not None or self._call is not None:
+                self._call = steps.begin(steps.scope, self)
+            elif type(tool) is str is type(operation) and 0 < len(tool) <= _CHARS and 0 < len(operation) <= _CHARS:
+                self._call = steps.open(USER, tool, operation)  # the usual case, one frame less
+            else:
+                self._call = steps.begin(steps.scope, self)
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         call = self._call
         if call is not None:
             self._call = None
-            self._steps.finish(self._steps.scope, self, call, error)
+            steps = self._steps
+            if (
+                error is None
+                and self._failure is None
+                and self.items is None
+                and self.items_failed is None
+                and not self.attributes
+            ):
+                steps.end(call)
+            else:
+                steps.finish(steps.scope, self, call, error)
 
     async def __aenter__(self):
         return self.__enter__()
@@ -109,8 +127,8 @@ class ByHand:
 def call(*names, payload=None, items=None, **attributes):
     """Record a call to something outside of the handler's own code: `with coldspan.call("pricing", "quote") as call:`.
 
-    `names` are tool and operation, also as keywords; `items` says how many things are asked for at once; `payload` is kept
-    with the record, masked and bounded; further keywords become attributes.
+    `names` are tool and operation, also as keywords; `items` says how many things are asked for at once; `payload` is
+    kept with the record, masked and bounded; further keywords become attributes.
     """
     tool = operation = "unknown"
     if len(names) == 2:
@@ -143,8 +161,9 @@ def _finish(scope, by_hand, call, error) -> None:
             describe(call, error, scope.settings.error_text)
         elif by_hand._failure is not None:
             _describe_failure(call, *by_hand._failure)
-        call.items = _count(scope, by_hand.items)
-        call.items_failed = _count(scope, by_hand.items_failed)
+        if by_hand.items is not None or by_hand.items_failed is not None:
+            call.items = _count(scope, by_hand.items)
+            call.items_failed = _count(scope, by_hand.items_failed)
         if by_hand.attributes:
             call.attributes = _clean(scope, by_hand.attributes)
     finally:
@@ -182,7 +201,7 @@ def _describe_failure(call, message, kind) -> None:
         describe(call, message, True)
         return
     call.cause = ERROR
-    call.error_type = kind[: limits.XRAY_NAME_CHARS] if type(kind) is str and kind else "Error"
+    call.error_type = kind[:_CHARS] if type(kind) is str and kind else "Error"
     call.error_text = message[: limits.RAW_TEXT_CHARS] if type(message) is str else ""
 
 
@@ -198,7 +217,7 @@ def describe(call, error, with_text) -> None:
 
 def _name(scope, name):
     if type(name) is str and name:
-        return name if len(name) <= limits.XRAY_NAME_CHARS else name[: limits.XRAY_NAME_CHARS]
+        return name[:_CHARS]
     scope.buffer.drop("arguments_refused")
     return "unknown"
 
@@ -222,8 +241,9 @@ def _clean(scope, attributes):
 
 
 def is_plain(key, value) -> bool:
+    """Whether a name and its value may leave as they are: str, a number of 64 bits, or bool."""
     kind = type(value)
-    if type(key) is not str or not 0 < len(key) <= limits.XRAY_NAME_CHARS:
+    if type(key) is not str or not 0 < len(key) <= _CHARS:
         return False
     if kind is int:
         return -(1 << 63) <= value < 1 << 63
@@ -231,7 +251,7 @@ def is_plain(key, value) -> bool:
 
 
 def _capture(scope, call, value) -> None:
-    from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+    from coldspan.core.payload import capture  # only where payloads were asked for
 
     call.payload = capture(value, scope.settings)
 

@@ -61,7 +61,7 @@ def _tell(scope, call, when) -> None:
 
 
 def _tell_one(scope, hook, call, when) -> None:
-    from coldspan.core.result import to_result  # noqa: PLC0415  # the drain's, and only where there are hooks
+    from coldspan.core.result import to_result  # the drain's, and only where there are hooks
 
     record = to_result(call, scope.settings.error_text)
     if record.payload is not None:

@@ -49,7 +49,7 @@ def install(module, scope, patches) -> None:
             scope.end(call)
 
     def capture_tool(call, result, args, kwargs) -> None:
-        from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+        from coldspan.core.payload import capture  # only where payloads were asked for
 
         arguments = args[1] if len(args) > 1 else kwargs.get("arguments")
         if hasattr(result, "model_dump"):
