@@ -16,6 +16,8 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _DAY_NS = _DAY_MS * 1_000_000
 _TEXTUAL = ("decimal", "datetime", "uuid")  # whose text says all there is: a Decimal comes with every DynamoDB item
+_type_name = type.__dict__["__name__"].__get__  # a metaclass of the customer's may answer to these itself
+_type_module = type.__dict__["__module__"].__get__
 # A half of a pair as the encoder writes it. Alone it is no character and a strict reader refuses the whole line.
 _SURROGATES = tuple("\\ud" + digit for digit in "89abcdef")
 
@@ -71,37 +73,32 @@ def plain(value, drops, depth=0):
     """A copy that JSON can hold, made with the base types' own methods, so that no code of the customer's runs."""
     if value is None or value is True or value is False:
         return value
-    if isinstance(value, str):
+    kind = type(value)  # not isinstance: that asks an object for its __class__
+    if issubclass(kind, str):
         return _whole(str.__str__(value), drops)
-    if isinstance(value, int):
+    if issubclass(kind, int):
         if int.bit_length(value) <= _INT_BITS:
             return int.__int__(value)
-    elif isinstance(value, float):
+    elif issubclass(kind, float):
         if float.__sub__(value, value) == 0:  # neither NaN nor infinite
             return float.__float__(value)
-    elif type(value).__module__ in _TEXTUAL:
+    elif _type_module(kind) in _TEXTUAL:
         return str(value)
     elif depth < _DEPTH:
-        if type(value) is CallToolResult:
+        if kind is CallToolResult:
             return plain(as_record(value), drops, depth)
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             return {_key(key, drops): plain(item, drops, depth + 1) for key, item in dict.copy(value).items()}
-        for kind in (list, tuple, set, frozenset):
-            if isinstance(value, kind):
-                return [plain(item, drops, depth + 1) for item in list(kind.__iter__(value))]
-    return _named(value, drops)
+        for base in (list, tuple, set, frozenset):
+            if issubclass(kind, base):
+                return [plain(item, drops, depth + 1) for item in list(base.__iter__(value))]
+    count(drops, "values_unencodable")
+    return "<" + _whole(_type_name(kind), drops) + ">"
 
 
 def _key(key, drops):
-    if isinstance(key, str):
-        return _whole(str.__str__(key), drops)
     word = plain(key, drops, _DEPTH)
-    return word if isinstance(word, str) else str(word)
-
-
-def _named(value, drops):
-    count(drops, "values_unencodable")
-    return "<" + _whole(type(value).__name__, drops) + ">"
+    return word if type(word) is str else str(word)
 
 
 def _whole(text, drops):
