@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import pytest
 
@@ -25,8 +25,11 @@ TIMEOUTS = {"unit": 30, "contract": 60, "fault": 60, "process": 120, "e2e": 300}
 
 # Modules whose attributes and classes the recorder may patch: none may carry our mark after a test.
 PATCHED = re.compile(
-    r"(aiobotocore|aiohttp|awslambdaric|concurrent\.futures|http\.client|httpx2?|mcp\.client|threading|urllib3"
-    r"|botocore\.(client|endpoint|httpsession|response|awsrequest|retryhandler|retries|parsers|serialize))(\..*)?$"
+    r"awslambdaric(\..*)?|threading|http\.client|concurrent\.futures\.\w+|asyncio\.(tasks|events|base_events)"
+    r"|(aio)?botocore\.(\w*client|endpoint|\w*httpsession|response|awsrequest|retryhandler|parsers|serialize|hooks)"
+    r"|urllib3\.(connection|connectionpool|poolmanager|response)|urllib3\.util\.retry"
+    r"|httpx2?(\._client|\._models|\._api|\._transports\.\w+)?|httpcore2?(\._\w+\.\w+)?"
+    r"|aiohttp(\.client\w*|\.connector|\.streams)?|mcp\.client\.session|snapshot_restore_py"
 )
 
 
@@ -196,17 +199,16 @@ def patches_in_place():
         if getattr(type(finder), "__module__", "").startswith("coldspan")
     }
     for name, module in list(sys.modules.items()):
-        if module is None or not PATCHED.match(name):
+        if module is None or not PATCHED.fullmatch(name):
             continue
         for attribute, value in list(vars(module).items()):
-            if MARK in (getattr(value, "__dict__", None) or ()):
-                found.add(f"{name}.{attribute}")
-            if isinstance(value, type) and value.__module__ == name:
-                found |= {
-                    f"{name}.{attribute}.{key}"
-                    for key, member in list(vars(value).items())
-                    if MARK in (getattr(member, "__dict__", None) or ())
-                }
+            if type(value) is FunctionType:
+                if hasattr(value, MARK):
+                    found.add(f"{name}.{attribute}")
+            elif isinstance(value, type) and value.__module__ == name:
+                for key, member in list(vars(value).items()):
+                    if type(member) is FunctionType and hasattr(member, MARK):
+                        found.add(f"{name}.{attribute}.{key}")
     return found
 
 
