@@ -172,7 +172,7 @@ class XRayEncoder:
             else:
                 head += ',"namespace":"remote","http":{'
                 if kind == HTTP:
-                    head += '"request":{"method":' + quote(result.operation[:_CHARS]) + "}"
+                    head += '"request":{"method":' + quote(result.operation[:_CHARS])
             if len(self._heads) < _KEPT:
                 self._heads[key] = head
         attributes = result.attributes or {}
@@ -182,8 +182,13 @@ class XRayEncoder:
         response = '"response":{"status":%d}}' % http_status if http_status else "}"
         if kind == AWS:
             head += self._resource(attributes, result) + (',"http":{' + response if http_status else "")
+        elif kind == HTTP:
+            url = attributes.get("url.full")
+            if type(url) is str:
+                head += ',"url":' + quote(url[:_CHARS])
+            head += "}," + response if http_status else "}}"
         else:
-            head += ("," if http_status and kind == HTTP else "") + response
+            head += response
         span_id = result.span_id
         ending = f'"end_time":{_seconds(ended if ended > began else began)}'
         if status != "ok":
@@ -238,7 +243,7 @@ class XRayEncoder:
                 else:
                     waiting.append((child, f',"type":"subsegment","trace_id":"{root}","parent_id":{quote(span_id)}'))
             text = f'{text},"subsegments":[{",".join(kept)}]{place}}}' if kept else f"{text}{place}}}"
-            if "\\\\" in text and has_halves(text):
+            if "\\" in text and has_halves(text):
                 from json import loads  # noqa: PLC0415  # seldom needed
 
                 text = to_json(plain(loads(text), self.drops), {})
