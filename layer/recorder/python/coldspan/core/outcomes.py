@@ -74,16 +74,15 @@ class Term:
 def rule_for(table, service, operation):
     """Give the Rule for an operation of boto3's client `service`, or None. To be asked once for each operation."""
     found = None
-    start = table.find(b"\n%s\n " % service.encode())
-    if start >= 0:
-        for line in table[start + len(service) + 2 :].splitlines():
-            if not line.startswith(b" "):
-                break
-            names, items, failed = line.decode().split()
-            if operation in names.split(","):
-                return Rule(items, failed)
-            if names == "*" and not operation.startswith(READS):
-                found = Rule(items, failed)
+    at = table.find(b"\n%s\n " % service.encode()) + len(service) + 2
+    while at > len(service) + 1 and table.startswith(b" ", at):
+        end = table.index(b"\n", at)
+        names, items, failed = table[at:end].decode().split()
+        if operation in names.split(","):
+            return Rule(items, failed)
+        if names == "*" and not operation.startswith(READS):
+            found = Rule(items, failed)
+        at = end + 1
     return found
 
 
