@@ -2,7 +2,7 @@
 
 import sys
 
-from coldspan.core.record import CANCELLED, CONNECT, RECEIVE, SEND, WAIT
+from coldspan.core.record import CANCELLED, CONNECT, HTTP, RECEIVE, SEND, WAIT
 from coldspan.hot.http_call import add, calls_of, describe, raised_in, resent
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
@@ -43,13 +43,15 @@ def install(module, scope, patches) -> None:
                     before(self, call)
                 start = clock()
                 try:
-                    return await original(self, *args, **kwargs)
+                    result = await original(self, *args, **kwargs)
                 except BaseException as error:
-                    drop_own_frame(error)
-                    raise
-                finally:
                     if call is not None:
                         add(call, index, clock() - start)
+                    drop_own_frame(error)
+                    raise
+                if call is not None:
+                    add(call, index, clock() - start)
+                return result
 
             return step
 
@@ -101,7 +103,7 @@ class AiohttpSteps:
     def inject(self, request, call) -> None:
         """Add the trace headers to aiohttp's own request, made anew for each hop."""
         named = self.http.named
-        if named is not None and named(request.url.host or ""):
+        if named is not None and call.kind == HTTP and named(request.url.host or ""):
             for name, value in headers_for(call):
                 if name not in request.headers:
                     request.headers[name] = value

@@ -2,7 +2,7 @@
 
 import sys
 
-from coldspan.core.record import CONNECT, RECEIVE, SEND, TLS, WAIT
+from coldspan.core.record import CONNECT, HTTP, RECEIVE, SEND, TLS, WAIT
 from coldspan.hot.http_call import add, calls_of, describe, resent
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
@@ -154,7 +154,7 @@ class HttpxSteps:
         extensions = request.extensions
         added = ()
         named = self.http.named
-        if named is not None and named(request.url.host):
+        if named is not None and call.kind == HTTP and named(request.url.host):
             added = [(name, value) for name, value in headers_for(call) if name not in request.headers]
             for name, value in added:
                 request.headers[name] = value
@@ -166,7 +166,7 @@ class HttpxSteps:
     def landed(self, request, kept, response) -> None:
         """Take off what was lent; note the status, because a body that is read within the same `send` may break off."""
         call, added, request.extensions = kept
-        if response is not None:
+        if response is not None and (call.kind == HTTP or not call.http_status):
             call.http_status = response.status_code
         for name, _ in added:
             request.headers.pop(name, None)
@@ -223,7 +223,7 @@ class Listener:
         step, _, outcome = event.rpartition(".")
         if outcome == "started":
             self.began_ns = self.clock()
-            if step == "connection.retry":
+            if step == "connection.retry" and self.call.kind == HTTP:
                 self.call.retries += 1
             return
         index = _EVENTS.get(step)
@@ -238,5 +238,5 @@ class Listener:
 
     def broken(self, error) -> None:
         """The body broke off. A reader that stops early is none."""
-        if not isinstance(error, GeneratorExit):
+        if self.call.kind == HTTP and not isinstance(error, GeneratorExit):
             self.http.fail(self.call, error)
