@@ -1,10 +1,10 @@
 """The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
 
 import os
-import sys
 
 from coldspan.core import limits, policy
 from coldspan.core.emf import EmfEncoder
+from coldspan.core.others import others_trace
 from coldspan.core.result import to_result
 from coldspan.drain import stdout
 
@@ -207,17 +207,3 @@ def process_start_ns():
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     return int(fields[19]) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-
-
-def others_trace() -> bool:
-    """Whether another instrument already sends subsegments for calls: then ours would be the second of each."""
-    modules = sys.modules
-    patcher = modules.get("aws_xray_sdk.core.patcher")
-    if patcher is not None and getattr(patcher, "_PATCHED_MODULES", None):
-        return True
-    trace = modules.get("opentelemetry.trace")
-    if trace is not None and "opentelemetry.sdk.trace" in modules:
-        provider = getattr(trace, "_TRACER_PROVIDER", None)
-        if provider is not None:
-            return True
-    return "ddtrace.trace" in modules or "ddtrace._trace.tracer" in modules

@@ -1,6 +1,7 @@
 """What the hooks of botocore and aiobotocore share: the steps of an AWS call, from its parameters to how it ended."""
 
 from coldspan.core import limits, outcomes
+from coldspan.core.others import others_trace
 from coldspan.core.record import AWS, CANCELLED, CONNECTION, ERROR, PARSE, SERIALIZE, TIMEOUT, Call
 from coldspan.core.status import CANCELLATION, is_throttling
 from coldspan.core.trace import xray_header
@@ -56,7 +57,7 @@ class Plan:
 class AwsCalls:
     """The AWS calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
-    __slots__ = ("capture", "clock", "current", "plans", "propagate", "scope", "streams", "table", "trace_parts")
+    __slots__ = ("capture", "clock", "current", "gives_way", "plans", "propagate", "scope", "streams", "table", "trace_parts")
 
     def __init__(self, scope) -> None:
         self.scope = scope
@@ -64,6 +65,7 @@ class AwsCalls:
         self.current = scope.current.get
         self.capture = scope.settings.payloads
         self.propagate = scope.settings.xray != "off"
+        self.gives_way = scope.settings.xray == "auto"
         self.plans = {}
         self.table = outcomes.load()
         self.streams = Streams(scope)
@@ -101,6 +103,8 @@ class AwsCalls:
             return
         headers = request["headers"]
         if TRACE_HEADER not in headers and TRACE_HEADER.lower() not in headers:
+            if self.gives_way and others_trace():
+                return  # no subsegment of this call will be sent: its id as Parent would lead nowhere
             known, head, tail = self.trace_parts
             if known is not trace:
                 known, head, tail = self.trace_parts = (trace, *header_parts(trace))

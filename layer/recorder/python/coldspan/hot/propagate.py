@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from coldspan.core.others import others_trace
 from coldspan.core.trace import traceparent, xray_header
 
 TRACEPARENT = "traceparent"
@@ -29,8 +30,13 @@ def matcher(patterns):
 
 
 def headers_for(call):
-    """The headers that make the call the parent of what it reaches, as (name, value); none without a trace."""
-    trace = call.owner.trace
+    """The headers that make the call the parent of what it reaches, as (name, value); none without a trace.
+
+    Beside another instrument no subsegment of the call is sent: then the parent is the invocation.
+    """
+    owner = call.owner
+    trace = owner.trace
     if trace is None or not trace.root:
         return ()
-    return ((TRACEPARENT, traceparent(trace, call.span_id)), (XRAY, xray_header(trace, call.span_id)))
+    parent = owner.span_id if others_trace() else call.span_id
+    return ((TRACEPARENT, traceparent(trace, parent)), (XRAY, xray_header(trace, parent)))
