@@ -3,6 +3,7 @@
 MARK = "__coldspan__"
 # By the descriptor: a class of exceptions may define the attribute itself, and then it may do anything.
 _TRACEBACK = BaseException.__traceback__
+_PLAIN = (type(lambda: None), staticmethod, classmethod)
 
 
 def replace(owner, name, make, patches) -> None:
@@ -13,13 +14,34 @@ def replace(owner, name, make, patches) -> None:
     original = vars(owner).get(name)
     if original is None or hasattr(original, MARK):
         return
-    wrapper = make(original)
+    wrapper = make(_binding(original) if _knows_instance(owner, original) else original)
     for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
-        setattr(wrapper, attribute, getattr(original, attribute, None))
+        value = getattr(original, attribute, None)
+        if value is not None or attribute == "__doc__":
+            setattr(wrapper, attribute, value)
     wrapper.__wrapped__ = original
     setattr(wrapper, MARK, True)
     setattr(owner, name, wrapper)
     patches.append((owner, name, original))
+
+
+def _knows_instance(owner, original) -> bool:
+    """Whether what stands for a method is an object that must be bound: a wrapt proxy of another instrument, mostly."""
+    # By type(): such a proxy claims by its __class__ to be the function it stands for.
+    return isinstance(owner, type) and type(original) not in _PLAIN and hasattr(original, "__get__")
+
+
+def _binding(original):
+    """Give a function that calls a descriptor as a method: only so does it learn its instance."""
+
+    def bound(self, *args, **kwargs):
+        try:
+            return original.__get__(self, type(self))(*args, **kwargs)
+        except BaseException as error:
+            drop_own_frame(error)
+            raise
+
+    return bound
 
 
 def restore(patches) -> None:
