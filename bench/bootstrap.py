@@ -1,7 +1,7 @@
-"""Stands in for the managed runtime's start script: the same search path, the same .pth files, then awslambdaric's loop.
+"""Stands in for the managed runtime's start script: same search path, same .pth files, then awslambdaric's loop.
 
-Source: the search path is the one that PLATFORM documentation of the Python runtimes gives; awslambdaric is imported
-before it changes. With BENCH_OPT the layer lies there instead of at /opt (where no mount namespace can be made).
+Source: "Search path for Python runtimes" and "Python runtime dependencies" of the Lambda documentation; awslambdaric is
+imported before the path changes. With BENCH_OPT the layer lies there instead of at /opt (no mount namespace here).
 """
 
 import os

@@ -18,7 +18,9 @@ from bench.setups import Setup
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def start(server: Server, workshop: Workshop, setup: Setup, function: str, more: dict[str, str] | None = None) -> Environment:
+def start(
+    server: Server, workshop: Workshop, setup: Setup, function: str, more: dict[str, str] | None = None
+) -> Environment:
     """Start a function on the last core, away from this loop; it is waiting for its first event when this returns."""
     running = server.environment()
     variables = environment(workshop, setup, function, ports_of(server, running)) | (more or {})
@@ -62,7 +64,9 @@ def cold_starts(
             server.stop(running)
             rows[setup.name].append(row)
     return {
-        name: {key: statistics.median(row[key] for row in found) for key in found[0]} for name, found in rows.items() if found
+        name: {key: statistics.median(row[key] for row in found) for key in found[0]}
+        for name, found in rows.items()
+        if found
     }
 
 
@@ -130,7 +134,7 @@ def modules(server: Server, workshop: Workshop, setup: Setup, function: str) -> 
         found = {}
         for number, moment in enumerate(("init", "first")):
             settle(server, running)
-            os.kill(running.pid, signal.SIGUSR2)  # taken at once, or (before 3.12) when `next` returns: the same modules
+            os.kill(running.pid, signal.SIGUSR2)  # heard at once, or before 3.12 when `next` returns: no difference
             server.invoke(running, 1 + number, sampled=True)
             found[moment] = answer.read_text().split()
             answer.unlink()

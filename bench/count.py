@@ -12,6 +12,8 @@ from bench.runtime_api import EndedError, Environment, Server, settle
 from bench.sandbox import command, environment
 from bench.setups import Setup
 
+METHOD = "1"  # counts that were kept are counted anew when this changes
+
 
 class Counter:
     """Reads and resets callgrind's counter of a process that waits in a system call."""
@@ -45,9 +47,9 @@ def valgrind(folder: Path) -> list[str]:
 def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_up: int, warm: int) -> dict:
     """Count one function under one setup.
 
-    Gives: `init` (process start to the first `next`, the wrapper's own processes included), `first` (from there to the
-    second `next`), and per warm invocation `warm_unsampled` and `warm_sampled`, of which `hot_*` up to the response;
-    `sent`: the datagrams and requests that arrived meanwhile, which show that the setup did its work.
+    Gives: `init` (process start to the first `next`; `wrapper` is the share of the wrapper's own programs), `first`
+    (from there to the second `next`), and per warm invocation `warm_unsampled` and `warm_sampled`, of which `hot_*` up
+    to the response; `sent`: the datagrams and requests that arrived meanwhile, which show that the setup did its work.
     """
     server.requests.clear()
     server.datagrams = 0
@@ -71,7 +73,8 @@ def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_
         finally:
             server.stop(running)
         found["sent"] = {"datagrams": server.datagrams, "requests": dict(server.requests)}
-        found["init"] += count_stages(workshop, setup, variables, folder)
+        found["wrapper"] = count_stages(workshop, setup, variables, folder)
+        found["init"] += found["wrapper"]
     return found
 
 
@@ -117,7 +120,8 @@ def count_stages(workshop: Workshop, setup: Setup, variables: dict[str, str], fo
 def count_until_execve(workshop: Workshop, setup: Setup, variables: dict[str, str], folder: Path) -> int:
     """The shell script of the wrapper."""
     under = [*valgrind(folder), "--dump-before=execve", "--trace-children=no"]
-    subprocess.run(command(workshop, setup, variables, under, stage=True), capture_output=True, check=False, timeout=300)
+    line = command(workshop, setup, variables, under, stage=True)
+    subprocess.run(line, capture_output=True, check=False, timeout=300)
     return first_dump(folder)
 
 
@@ -133,7 +137,8 @@ def count_launcher(workshop: Workshop, setup: Setup, variables: dict[str, str], 
     stand_in.write_text(f'#!/bin/sh\nexec {" ".join(under)} {workshop.interpreter} "$@"\n')
     stand_in.chmod(0o755)
     changed = variables | {"PATH": f"{binaries}:{variables['PATH']}"}
-    subprocess.run(command(workshop, setup, changed, [], stage=True), capture_output=True, check=False, timeout=300)
+    line = command(workshop, setup, changed, [], stage=True)
+    subprocess.run(line, capture_output=True, check=False, timeout=300)
     shutil.rmtree(binaries)
     return first_dump(folder)
 

@@ -11,16 +11,15 @@ from bench.prepare import ROOT, Workshop
 
 def describe(workshop: Workshop) -> dict[str, object]:
     """Processor, system, tools, load, and the revision that was measured."""
-    load = os.getloadavg()
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
-        "python": said_by([str(workshop.interpreter), "-V"]).removeprefix("Python "),
+        "python": said_by([workshop.python, "-V"]).removeprefix("Python "),
         "valgrind": said_by(["valgrind", "--version"]).removeprefix("valgrind-"),
         "revision": said_by(["git", "describe", "--always", "--dirty"]),
-        "load_average_at_end": [round(value, 2) for value in load],
+        "load_average_at_start": round(os.getloadavg()[0], 2),
     }
 
 

@@ -7,13 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as in run.py: the folder must not shadow the library
+# `bench` is a package: its own folder, first on the path of a script, would shadow the library's `profile`
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import matplotlib as mpl  # noqa: E402
 
 mpl.use("svg")
 
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
 from bench.setups import SETUPS  # noqa: E402
@@ -26,7 +27,7 @@ LIGHTER = 0.55  # opacity of the plain function's bars beside those of the funct
 
 
 def added(result: dict, function: str, name: str) -> dict[str, float]:
-    """What a setup adds to a function: millions of instructions at init and warm (sampled), MB; without what is missing."""
+    """What a setup adds to a function: millions of instructions at init and warm (sampled), MB; only what is known."""
     rows = result["functions"].get(function, {})
     row, bare = rows.get(name, {}), rows.get("bare", {})
     found = {}
@@ -58,7 +59,9 @@ def panels(result: dict, names: list[str]) -> list[tuple[str, str, list[list[flo
     ]
 
 
-def bars(axes: Axes, title: str, form: str, values: list[list[float | None]], names: list[str], shade: dict[str, str]) -> None:
+def bars(
+    axes: Axes, title: str, form: str, values: list[list[float | None]], names: list[str], shade: dict[str, str]
+) -> None:
     """One panel: a group of bars per setup, each with its value."""
     known = [value for group in values for value in group if value is not None]
     widest = max(known, default=1)
@@ -68,10 +71,11 @@ def bars(axes: Axes, title: str, form: str, values: list[list[float | None]], na
         for part, value in enumerate(group):
             place = at + (part - (len(group) - 1) / 2) * height
             opacity = LIGHTER if len(group) > 1 and part == 0 else 1
-            axes.barh(place, max(value or 0, 0), height * 0.86, color=colour, alpha=opacity, linewidth=0)
+            length = max(value or 0, 0)
+            axes.barh(place, length, height * 0.86, color=colour, alpha=opacity, linewidth=0)
             text = "not measured" if value is None else form.format(value)
-            bold = "bold" if name == "coldspan" else "normal"
-            axes.text(max(value or 0, 0) + widest * 0.015, place, text, va="center", fontsize=7.5, color=shade["text"], weight=bold)
+            style = {"fontsize": 7.5, "color": shade["text"], "weight": "bold" if name == "coldspan" else "normal"}
+            axes.text(length + widest * 0.015, place, text, va="center", **style)
     axes.set_title(title, loc="left", fontsize=9.5, color=shade["text"], weight="bold")
     axes.set_yticks(range(len(names)), [SETUPS[name].title for name in names], fontsize=8.5, color=shade["text"])
     axes.invert_yaxis()
@@ -86,19 +90,20 @@ def bars(axes: Axes, title: str, form: str, values: list[list[float | None]], na
 def draw(result: dict, target: Path, shade: dict[str, str]) -> None:
     """One picture in one shade."""
     names = [name for name in SETUPS if name != "bare" and any(name in rows for rows in result["functions"].values())]
-    figure, grid = pyplot.subplots(2, 2, figsize=(9.4, 6.4), facecolor=shade["back"])
+    figure, grid = plt.subplots(2, 2, figsize=(9.4, 6.4), facecolor=shade["back"])
     for axes, panel in zip(grid.flat, panels(result, names), strict=True):
         bars(axes, *panel, names, shade)
     machine = result["machine"]
+    client = result["versions"]["runtime"]["awslambdaric"]
     note = (
-        "Added to the bare function. Lighter bars: plain function; darker: one DynamoDB and one HTTP call. Shorter is better."
-        f"\nPython {machine['python']}, awslambdaric {result['versions']['runtime']['awslambdaric']}, byte code for every setup;"
-        f" callgrind; {machine['date']}. Method and limits: docs/bench.md."
+        "Added to the bare function; shorter is better. Lighter bars: plain function; darker: one DynamoDB and one HTTP"
+        f" call.\nPython {machine['python']}, awslambdaric {client}, byte code for every setup; counted by callgrind,"
+        f" {machine['date']}. Method and limits: docs/bench.md."
     )
     figure.text(0.012, 0.012, note, fontsize=7.5, color=shade["soft"], va="bottom", linespacing=1.5)
     figure.tight_layout(rect=(0, 0.07, 1, 1), w_pad=2.5, h_pad=1.8)
     figure.savefig(target, metadata={"Date": None, "Title": "What each instrument adds to a Lambda function"})
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def main() -> int:

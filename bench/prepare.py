@@ -27,7 +27,7 @@ class Workshop:
     base: Path = field(default_factory=Path)
 
     def __post_init__(self) -> None:
-        script = "import sys; print('%d.%d' % sys.version_info[:2]); print(getattr(sys, '_base_executable', sys.executable))"
+        script = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys._base_executable)"
         self.version, self.python = run([self.python, "-c", script]).split()
         self.base = ROOT / "build" / "bench" / self.version
 
@@ -43,7 +43,7 @@ class Workshop:
 
     @property
     def runtime(self) -> Path:
-        """awslambdaric and the AWS SDK: /var/runtime."""
+        """The runtime client and the AWS SDK: /var/runtime."""
         return self.base / "runtime"
 
     def task(self, setup: Setup) -> Path:
@@ -87,7 +87,7 @@ def text_of(folder: Path) -> str:
 
 
 def install(workshop: Workshop, requirements: str | Path, target: Path) -> None:
-    """Install a requirements file (a name in requirements/) into a folder, with uv where there is one, else with pip."""
+    """Install a requirements file (a name in requirements/) into a folder, by uv where there is one, else by pip."""
     listed = str(ROOT / "requirements" / requirements)
     beside = Path(sys.executable).parent / "uv"
     uv = str(beside) if beside.exists() else shutil.which("uv")
@@ -188,7 +188,8 @@ def build_coldspan(workshop: Workshop, target: Path) -> str:
         for stale in target.rglob("__pycache__"):
             shutil.rmtree(stale)
         compile_bytes(workshop, target / "python")
-    return origin
+    tags = {path.stem.rpartition("-3")[2] for path in target.rglob("*.pyc")}
+    return f"{origin}, byte code for Python {', '.join(f'3.{minor}' for minor in sorted(tags))}"
 
 
 def zipped_bytes(folder: Path, target: Path, *, with_byte_code: bool) -> int:

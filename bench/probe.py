@@ -1,4 +1,4 @@
-"""What a function's process tells the harness when asked; loaded only in runs where nothing is measured but by its help.
+"""What a function's process tells the harness when asked; not loaded where time, memory or totals are measured.
 
 BENCH_PROBE_FILE names the file to answer in. SIGUSR2 writes the names of the loaded modules; SIGUSR1 starts a profile,
 and the next SIGUSR1 ends it and writes it. BENCH_PROBE_MARKS (a folder with the two pipes `marks` and `go`) makes every

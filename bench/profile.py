@@ -14,7 +14,8 @@ import tempfile
 from collections import Counter as Tally
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # `bench` is a package; this file must not shadow the library
+# `bench` is a package: its own folder, first on the path of a script, would shadow the library's `profile`
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench import clock  # noqa: E402
 from bench.count import Counter, ports_of, total_of, valgrind  # noqa: E402
@@ -36,11 +37,13 @@ PREFIXES = {
 
 def say(text: str = "") -> None:
     """Print a line."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
-def imports(server: Server, workshop: Workshop, setup: Setup, function: str, prefix: str) -> list[tuple[str, int, int, int]]:
-    """(name, depth, own instructions, with all inside it) of each import, in order; the marks' own cost is taken off."""
+def imports(
+    server: Server, workshop: Workshop, setup: Setup, function: str, prefix: str
+) -> list[tuple[str, int, int, int]]:
+    """(name, depth, own instructions, with all inside it) of each import, in order; without the marks' own cost."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         for pipe in ("marks", "go"):
@@ -174,7 +177,8 @@ def main() -> int:
     server, setup = Server(), SETUPS[asked.name]
     if "imports" in asked.views:
         say("thousands of instructions: own, with all inside it, module (first invocation included)")
-        rows = imports(server, workshop, setup, asked.function, asked.prefix or PREFIXES.get(asked.name, asked.function))
+        prefix = asked.prefix or PREFIXES.get(asked.name, asked.function)
+        rows = imports(server, workshop, setup, asked.function, prefix)
         for name, depth, own, whole in rows:
             say(f"{own / 1000:10.0f} {whole / 1000:10.0f}  {'  ' * depth}{name}")
         say(f"{sum(row[2] for row in rows) / 1000:10.0f}             all of these, {len(rows)} modules")

@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # `bench` is a package; its folder must not shadow the library
+# `bench` is a package: its own folder, first on the path of a script, would shadow the library's `profile`
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench import clock, table  # noqa: E402
-from bench.count import count  # noqa: E402
+from bench.count import METHOD, count  # noqa: E402
 from bench.machine import describe  # noqa: E402
 from bench.prepare import (  # noqa: E402
     ROOT,
@@ -21,7 +23,6 @@ from bench.prepare import (  # noqa: E402
     build_drawing,
     digest,
     run,
-    text_of,
     versions_of,
     zipped_bytes,
 )
@@ -39,7 +40,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help=f"setups, comma-separated: {','.join(SETUPS)}")
     parser.add_argument("--functions", default=",".join(FUNCTIONS), help="plain,calls")
     parser.add_argument("--parts", help=f"what to measure: {','.join(PARTS)}; --quick alone means count,size")
-    parser.add_argument("--quick", action="store_true", help="few repetitions, peers' counts kept; writes to build/bench only")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repetitions, peers' counts kept; writes to build/bench only"
+    )
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=cores, help="functions counted at once; changes no count")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the functions")
     asked = parser.parse_args()
     asked.only = asked.only.split(",") if asked.only else list(SETUPS)
@@ -55,68 +60,92 @@ def arguments() -> argparse.Namespace:
 
 def say(text: str) -> None:
     """Report progress."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(text, file=sys.stderr, flush=True)
 
 
-def counted(server: Server, workshop: Workshop, name: str, function: str, *, quick: bool) -> dict:
+def counted(workshop: Workshop, name: str, function: str, *, quick: bool) -> dict:
     """Count; a quick run takes over what an earlier one counted with the same inputs, except for coldspan."""
     warm_up, warm = (6, 6) if quick else (20, 40)
-    inputs = [repr(SETUPS[name]), function, str(warm), str(can_mount()), text_of(ROOT / "bench" / "functions")]
-    inputs += [(ROOT / "bench" / file).read_text() for file in ("count.py", "sandbox.py", "runtime_api.py", "bootstrap.py")]
-    inputs += [json.dumps(versions_of(folder)) for folder in (workshop.runtime, workshop.layer(SETUPS[name]) / "python")]
-    kept = workshop.base / "counts" / f"{digest(*inputs)}.json"
+    folders = (workshop.runtime, workshop.task(SETUPS[name]), workshop.layer(SETUPS[name]))
+    built = [(folder / ".built-from").read_text() for folder in folders if (folder / ".built-from").exists()]
+    key = digest(METHOD, repr(SETUPS[name]), function, str(warm), str(can_mount()), workshop.python, *built)
+    kept = workshop.base / "counts" / f"{key}.json"
     if quick and name != "coldspan" and kept.exists():
         return json.loads(kept.read_text())
-    found = count(server, workshop, SETUPS[name], function, warm_up, warm)
+    found = count(Server(), workshop, SETUPS[name], function, warm_up, warm)
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(found))
     return found
 
 
-def measure(asked: argparse.Namespace, server: Server, workshop: Workshop, names: list[str], reasons: dict[str, str]) -> dict:
-    """Everything asked for, by function and setup. A setup that fails is left out, its reason noted."""
-    quick = asked.quick
-    found: dict[str, dict[str, dict]] = {function: {name: {} for name in names} for function in asked.functions}
-    for function in asked.functions:
-        for name in names:
+def count_all(asked: argparse.Namespace, workshop: Workshop, names: list[str], reasons: dict[str, str]) -> dict:
+    """Instructions by function and setup; several at once, which changes no count."""
+    pairs = [(function, name) for function in asked.functions for name in names]
+    found: dict[str, dict[str, dict]] = {function: {} for function in asked.functions}
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        tasks = {pair: pool.submit(counted, workshop, pair[1], pair[0], quick=asked.quick) for pair in pairs}
+        for (function, name), task in tasks.items():
             try:
-                if "count" in asked.parts:
-                    say(f"counting {function} under {name}")
-                    found[function][name]["instructions"] = counted(server, workshop, name, function, quick=quick)
-                if "modules" in asked.parts:
-                    say(f"modules of {function} under {name}")
-                    loaded = clock.modules(server, workshop, SETUPS[name], function)
-                    found[function][name]["modules"] = {moment: len(those) for moment, those in loaded.items()}
+                found[function][name] = {"instructions": task.result()}
+                say(f"counted {function} under {name}")
             except EndedError as error:
                 reasons[f"{name} ({function})"] = str(error)
-                del found[function][name]
-        setups = [SETUPS[name] for name in found[function]]
-        if "memory" in asked.parts:
-            say(f"cold starts of {function}")
-            for name, row in clock.cold_starts(server, workshop, setups, function, 3 if quick else 15, 20).items():
-                found[function][name]["cold"] = row
-        if "time" in asked.parts:
-            for kind in ("unsampled", "sampled"):
-                say(f"warm invocations of {function}, {kind}")
-                rounds = 150 if quick else 1000
-                rows = clock.warm_invocations(server, workshop, setups, function, rounds, sampled=kind == "sampled")
-                for name, row in rows.items():
-                    found[function].setdefault(name, {}).setdefault("warm", {})[kind] = row
     return found
+
+
+def measure(asked: argparse.Namespace, workshop: Workshop, names: list[str], reasons: dict[str, str]) -> dict:
+    """Everything asked for, by function and setup. A setup that fails is left out, its reason noted."""
+    found: dict[str, dict[str, dict]] = {function: {name: {} for name in names} for function in asked.functions}
+    if "count" in asked.parts:
+        found = count_all(asked, workshop, names, reasons)
+    server = Server()
+    for function, rows in found.items():
+        try:
+            measure_uncounted(asked, server, workshop, function, rows)
+        except EndedError as error:
+            reasons[f"time and memory ({function})"] = str(error)
+    return found
+
+
+def measure_uncounted(
+    asked: argparse.Namespace, server: Server, workshop: Workshop, function: str, rows: dict[str, dict]
+) -> None:
+    """Modules, memory and time of one function under every setup."""
+    setups = [SETUPS[name] for name in rows]
+    if "modules" in asked.parts:
+        say(f"modules of {function}")
+        for setup in setups:
+            loaded = clock.modules(server, workshop, setup, function)
+            rows[setup.name]["modules"] = {moment: len(those) for moment, those in loaded.items()}
+    if "memory" in asked.parts:
+        say(f"cold starts of {function}")
+        times = 3 if asked.quick else 15
+        for name, row in clock.cold_starts(server, workshop, setups, function, times, 20).items():
+            rows[name]["cold"] = row
+    for kind in ("unsampled", "sampled") if "time" in asked.parts else ():
+        say(f"warm invocations of {function}, {kind}")
+        rounds = 150 if asked.quick else 1000
+        warm = clock.warm_invocations(server, workshop, setups, function, rounds, sampled=kind == "sampled")
+        for name, row in warm.items():
+            rows.setdefault(name, {}).setdefault("warm", {})[kind] = row
 
 
 def sizes(workshop: Workshop, names: list[str]) -> dict[str, dict[str, int]]:
     """Zipped bytes of each layer."""
     say("layer sizes")
     target = workshop.base / "layer.zip"
-    layers = {name: workshop.layer(SETUPS[name]) for name in names if name != "bare"}
-    return {
-        name: {
-            "zip_bytes": zipped_bytes(folder, target, with_byte_code=name == "coldspan"),
-            "zip_bytes_with_byte_code": zipped_bytes(folder, target, with_byte_code=True),
-        }
-        for name, folder in layers.items()
-    }
+    found = {}
+    for name in names:
+        folder = workshop.layer(SETUPS[name])
+        if name != "bare":
+            found[name] = {
+                "zip_bytes": zipped_bytes(folder, target, with_byte_code=False),
+                "zip_bytes_with_byte_code": zipped_bytes(folder, target, with_byte_code=True),
+            }
+    ours = ROOT / "build" / "coldspan-recorder.zip"
+    if "coldspan" in found and ours.exists():
+        found["coldspan"]["zip_bytes_with_byte_code"] = ours.stat().st_size
+    return found
 
 
 def main() -> int:
@@ -127,6 +156,7 @@ def main() -> int:
         asked.parts.remove("count")
     began = time.monotonic()
     workshop = Workshop(asked.python)
+    machine = describe(workshop)
     say(f"building for Python {workshop.version} in {workshop.base.relative_to(ROOT)}")
     try:
         origins, reasons = build(workshop, asked.only)
@@ -134,14 +164,18 @@ def main() -> int:
         say(str(error))
         return 1
     names = [name for name in asked.only if name in origins]
-    found = measure(asked, Server(), workshop, names, reasons)
+    found = measure(asked, workshop, names, reasons)
     result = {
         "command": " ".join(["bench/run.py", *sys.argv[1:]]),
-        "machine": describe(workshop),
+        "machine": machine,
         "versions": {
             "runtime": versions_of(workshop.runtime),
             "function": versions_of(workshop.task(SETUPS["bare"])),
-            **{name: versions_of(workshop.layer(SETUPS[name]) / "python") for name in names if SETUPS[name].requirements},
+            **{
+                name: versions_of(workshop.layer(SETUPS[name]) / "python")
+                for name in names
+                if SETUPS[name].requirements
+            },
         },
         "mounted": can_mount(),
         "origin": origins,
@@ -155,7 +189,7 @@ def main() -> int:
     text = table.markdown(result)
     (target / f"python{workshop.version}.json").write_text(json.dumps(result, indent=1) + "\n")
     (target / f"python{workshop.version}.md").write_text(text)
-    print(text)  # noqa: T201
+    print(text)
     if not asked.quick:
         draw(workshop, target / f"python{workshop.version}.json", ROOT / "docs" / "images")
     return 0

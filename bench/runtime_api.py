@@ -110,7 +110,7 @@ class Server:
         udp.recv(65_536)
         self.datagrams += 1
 
-    def serve_sink(self, connection: socket.socket, method: str, path: str, headers: bytes, body: bytes) -> None:
+    def serve_sink(self, connection: socket.socket, method: str, path: str, headers: bytes, _body: bytes) -> None:
         """Answer as DynamoDB, as the price service, or as a collector that is content with anything."""
         self.requests[f"{method} {path}"] = self.requests.get(f"{method} {path}", 0) + 1
         if b"dynamodb_20120810" in headers.lower():
@@ -126,7 +126,7 @@ class Server:
     def serve_runtime(self, environment: Environment) -> Callable:
         """The Runtime API of one environment."""
 
-        def serve(connection: socket.socket, method: str, path: str, headers: bytes, body: bytes) -> None:
+        def serve(connection: socket.socket, method: str, path: str, _headers: bytes, body: bytes) -> None:
             now = time.perf_counter_ns()
             if method == "GET" and path.endswith("/next"):
                 environment.next_ns = now
@@ -186,13 +186,20 @@ class Server:
         process.stdout.close()
         self.pump(0)  # its connections are at their end now
 
+    def close(self) -> None:
+        """Close every listener and connection."""
+        for key in list(self.selector.get_map().values()):
+            self.selector.unregister(key.fileobj)
+            key.fileobj.close()
+        self.selector.close()
+
     def pump(self, seconds: float) -> None:
         """Serve whatever is ready, waiting for it at most this long."""
         for key, _ in self.selector.select(seconds):
             key.data()
 
     def until_next(self, environment: Environment, seconds: float = 600) -> int:
-        """Serve until the function asks for an event; the moment it did, in ns. Errors: EndedError with its last words."""
+        """Serve until the function asks for an event; when it did, in ns. Errors: EndedError with its last words."""
         end = time.monotonic() + seconds
         while environment.waiting is None:
             self.pump(0.5)
@@ -253,7 +260,11 @@ def take_request(buffer: bytearray) -> tuple[str, str, bytes, bytes] | None:
 
 
 def reply(
-    connection: socket.socket, body: bytes, kind: bytes = b"application/json", extra: bytes = b"", status: bytes = b"200 OK"
+    connection: socket.socket,
+    body: bytes,
+    kind: bytes = b"application/json",
+    extra: bytes = b"",
+    status: bytes = b"200 OK",
 ) -> None:
     """Answer with one write."""
     head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n" % (status, kind, len(body), extra)

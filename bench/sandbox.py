@@ -32,9 +32,10 @@ def can_mount() -> bool:
     if in_the_way or not Path("/opt").is_dir():
         return False
     try:
-        return not subprocess.run([*unshare(), "mount", "-t", "tmpfs", "none", "/var"], capture_output=True, check=False).returncode
+        tried = subprocess.run([*unshare(), "mount", "-t", "tmpfs", "none", "/var"], capture_output=True, check=False)
     except FileNotFoundError:
         return False
+    return tried.returncode == 0
 
 
 def environment(workshop: Workshop, setup: Setup, function: str, ports: dict[str, int]) -> dict[str, str]:
@@ -73,7 +74,9 @@ def environment(workshop: Workshop, setup: Setup, function: str, ports: dict[str
     return variables | {name: value.format(sink=sink, handler=handler) for name, value in setup.environment.items()}
 
 
-def command(workshop: Workshop, setup: Setup, variables: dict[str, str], under: list[str], *, stage: bool = False) -> list[str]:
+def command(
+    workshop: Workshop, setup: Setup, variables: dict[str, str], under: list[str], *, stage: bool = False
+) -> list[str]:
     """The whole command line: mounts, exact environment, the setup's wrapper, then `under` (valgrind) and the runtime.
 
     `stage`: count the wrapper instead: `under` stands before it, and it starts `true` in the place of the runtime.

@@ -9,8 +9,8 @@ class Setup:
 
     `requirements`: file in requirements/ that its layer is made of (None: no packages).
     `functions`: folder in bench/functions with the code (the bare one where the code need not change).
-    `layer`: folder in bench/layers laid over /opt. `wrapper`: AWS_LAMBDA_EXEC_WRAPPER. `handler`: where _HANDLER points,
-    None for the function's own. `extension`: whether its extension's file is to be present in /opt/extensions.
+    `layer`: folder in bench/layers laid over /opt. `wrapper`: AWS_LAMBDA_EXEC_WRAPPER. `handler`: where _HANDLER
+    points, None for the function's own. `extension`: whether its extension's file is to be present in /opt/extensions.
     """
 
     name: str

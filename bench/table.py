@@ -7,21 +7,22 @@ from bench.setups import SETUPS
 
 def markdown(result: dict) -> str:
     """The whole page, from the result that run.py writes as JSON."""
-    machine = result["machine"]
+    machine, runtime = result["machine"], result["versions"]["runtime"]
+    where = "mounted read-only at /opt" if result["mounted"] else "not mounted at /opt: no mount namespace here"
     lines = [
         f"# Figures, Python {machine['python']}",
         "",
         f"`{result['command']}` on {machine['date']}, revision {machine['revision']}, {result['seconds']} s.",
         "",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; valgrind {machine['valgrind']};"
-        f" load average at the end {machine['load_average_at_end'][0]}.",
-        f"Runtime: awslambdaric {result['versions']['runtime'].get('awslambdaric')},"
-        f" boto3 {result['versions']['runtime'].get('boto3')}; layers {'mounted read-only at /opt' if result['mounted'] else 'not mounted at /opt: no mount namespace here'};"
-        " byte code for every setup.",
+        f"On {machine['processor']}, {machine['cores']} cores, {machine['system']}, valgrind {machine['valgrind']}.",
+        f"Load average {machine['load_average_at_start']} at the start (0 is a machine with nothing else to do).",
+        f"Runtime: awslambdaric {runtime.get('awslambdaric')}, boto3 {runtime.get('boto3')}; layers {where};",
+        "byte code for every setup. How it is measured, and what it does not say: docs/bench.md.",
         "",
     ]
     if "coldspan" in result["origin"]:
         lines += [f"The recorder: {result['origin']['coldspan']}.", ""]
+    lines += [f"- {SETUPS[name].title}: {SETUPS[name].how}" for name in result["origin"]] + [""]
     for function, rows in result["functions"].items():
         lines += section(function, rows)
     lines += size_section(result["layers"])
@@ -47,9 +48,10 @@ def section(function: str, rows: dict[str, dict]) -> list[str]:
 def instructions(rows: dict[str, dict], bare: dict) -> list[str]:
     """Millions of instructions, and what each setup adds."""
     lines = [
-        "Instructions in millions; the first line in full, the others what they add to it.",
+        "Instructions in millions; the first line in full, the others what they add to it. `before`: the share",
+        "of a warm invocation before its response arrives.",
         "",
-        "| | init | up to the second `next` | warm, unsampled | of it before the response | warm, sampled | of it before the response |",
+        "| | init | up to the second `next` | warm, unsampled | before | warm, sampled | before |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in rows.items():
@@ -70,15 +72,15 @@ def instructions(rows: dict[str, dict], bare: dict) -> list[str]:
 def times(rows: dict[str, dict]) -> list[str]:
     """Warm invocations in µs."""
     lines = [
-        "Warm invocations in µs, all setups interleaved; `added` is the median of the differences from the bare function"
-        " in the same round. `bare again` is the noise floor.",
+        "Warm invocations in µs, all setups interleaved. `added`: the median of the differences from the bare",
+        "function in the same round; for `bare again` it is the noise floor.",
         "",
         "| | trace | caller, median | p99 | added | total, median | p99 | added | processor time | log bytes |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in rows.items():
         for kind, warm in row.get("warm", {}).items():
-            keys = ("caller_median_us", "caller_p99_us", "caller_added_us", "total_median_us", "total_p99_us", "total_added_us")
+            keys = [f"{until}_{what}_us" for until in ("caller", "total") for what in ("median", "p99", "added")]
             cells = [f"{warm[key]:.0f}" for key in (*keys, "cpu_us", "log_bytes")]
             title = SETUPS[name].title if name in SETUPS else name
             lines.append(f"| {title} | {kind} | {' | '.join(cells)} |")
@@ -90,7 +92,7 @@ def cold(rows: dict[str, dict], bare: dict) -> list[str]:
     lines = [
         "Cold starts (medians) and what they hold; the first line in full, the others what they add to it.",
         "",
-        "| | init ms | first invocation ms | RSS MB at first `next` | RSS MB warm | PSS MB warm | modules at first `next` | after the first invocation |",
+        "| | init ms | first invocation ms | RSS MB | RSS MB, warm | PSS MB, warm | modules | modules, warm |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in rows.items():
@@ -112,6 +114,6 @@ def size_section(layers: dict[str, dict]) -> list[str]:
         return []
     lines = ["## Layer, zipped", "", "| | KB without byte code | KB with byte code |", "|---|---:|---:|"]
     for name, size in layers.items():
-        without = "-" if name == "coldspan" else f"{size['zip_bytes'] / 1000:.0f}"
-        lines.append(f"| {SETUPS[name].title} | {without} | {size['zip_bytes_with_byte_code'] / 1000:.0f} |")
+        cells = [f"{size[key] / 1000:,.0f}" for key in ("zip_bytes", "zip_bytes_with_byte_code")]
+        lines.append(f"| {SETUPS[name].title} | {' | '.join(cells)} |")
     return [*lines, ""]

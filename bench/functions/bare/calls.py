@@ -10,7 +10,7 @@ dynamodb = boto3.client("dynamodb")
 PRICES = os.environ["PRICES_URL"]
 
 
-def handler(event: dict, context: object) -> dict:
+def handler(event: dict, _context: object) -> dict:
     """Read one item and ask for its price."""
     item = dynamodb.get_item(TableName="orders", Key={"id": {"S": event["order"]}})["Item"]
     price = requests.get(PRICES, timeout=2).json()["price"]

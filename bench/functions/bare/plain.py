@@ -3,6 +3,6 @@
 import json
 
 
-def handler(event: dict, context: object) -> dict:
+def handler(event: dict, _context: object) -> dict:
     """Answer with what was asked for."""
     return {"statusCode": 200, "body": json.dumps({"order": event["order"]})}

@@ -1,4 +1,4 @@
-"""The function with two calls, with Tracer, Metrics and Logger, in the order that the documentation of Powertools gives."""
+"""The function with two calls, with Tracer, Metrics and Logger, in the order that Powertools documents."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PRICES = os.environ["PRICES_URL"]
 @logger.inject_lambda_context
 @tracer.capture_lambda_handler
 @metrics.log_metrics(capture_cold_start_metric=True)
-def handler(event: dict, context: object) -> dict:
+def handler(event: dict, _context: object) -> dict:
     """Read one item and ask for its price; one metric, because Powertools warns when there is none."""
     metrics.add_metric(name="Orders", unit=MetricUnit.Count, value=1)
     item = dynamodb.get_item(TableName="orders", Key={"id": {"S": event["order"]}})["Item"]

@@ -7,6 +7,6 @@ from aws_xray_sdk.core import patch_all
 patch_all()
 
 
-def handler(event: dict, context: object) -> dict:
+def handler(event: dict, _context: object) -> dict:
     """Answer with what was asked for."""
     return {"statusCode": 200, "body": json.dumps({"order": event["order"]})}

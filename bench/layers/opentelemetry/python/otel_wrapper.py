@@ -1,4 +1,4 @@
-"""The handler that the community layer's script redirects to: the customer's own, already wrapped by the instrumentation."""
+"""The handler that the community layer's script redirects to: the customer's own, wrapped already."""
 
 import os
 from importlib import import_module
