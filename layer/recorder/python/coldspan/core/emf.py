@@ -8,7 +8,7 @@ user's metrics, a line that is too large) has its own module, loaded on first ne
 from time import gmtime, strftime
 
 from coldspan.core import limits
-from coldspan.core.text import began_ns, call_text, count, elapsed_ns, has_halves, quote, sane_ms, to_json
+from coldspan.core.text import began_ns, call_text, count, elapsed_ns, has_halves, quote, sane_ms, to_json, whole_call_text
 
 FAILED = frozenset(("error", "unserialisable", "too_large", "timeout", "crash", "out_of_memory", "init_error"))
 CALL_FAILED = frozenset(("partial", "throttled", "timeout", "error"))
@@ -276,7 +276,7 @@ class EmfEncoder:
             while waiting:
                 some = waiting.pop(0)
                 opening = f'{start}{self._values(some)}{levelled},"calls":['
-                line = opening + ",".join([call_text(result, self.drops) for result in some]) + "]}\n"
+                line = opening + ",".join([whole_call_text(result, self.drops) for result in some]) + "]}\n"
                 if len(line) > limits.EMF_EVENT_BYTES:
                     if len(some) > 1:
                         waiting[:0] = some[: len(some) // 2], some[len(some) // 2 :]
@@ -284,7 +284,7 @@ class EmfEncoder:
                     from coldspan.core.emfsplit import trimmed  # noqa: PLC0415  # seldom needed
 
                     room = limits.EMF_EVENT_BYTES - len(opening) - 3
-                    line = opening + trimmed(call_text(some[0], {}), room, self.drops) + "]}\n"
+                    line = opening + trimmed(whole_call_text(some[0], {}), room, self.drops) + "]}\n"
                 lines.append(line.encode())
         return lines
 

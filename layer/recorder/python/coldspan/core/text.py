@@ -65,8 +65,14 @@ def call_text(result, drops):
     """Give one call's record as JSON text; never raises. Half surrogates may be in it: look for them in the whole line."""
     try:
         return record_text(result, drops)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
         return to_json(result, drops)
+
+
+def whole_call_text(result, drops):
+    """The same without half surrogates."""
+    text = call_text(result, drops)
+    return to_json(result, drops) if "\\" in text and has_halves(text) else text
 
 
 def plain(value, drops, depth=0):

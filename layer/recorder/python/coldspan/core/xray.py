@@ -24,6 +24,7 @@ _AWS_MEMBERS = (
     ("aws.sqs.queue.url", "queue_url"),
     ("aws.dynamodb.table_names", "table_name"),
 )
+_DAY_MS = 86_400_000
 _STATUS = "http.response.status_code"
 
 
@@ -298,7 +299,7 @@ def _is_above(span_id, from_id, parents):
 
 def _times(result):
     began = sane_ms(result.timestamp) * 1_000_000
-    return began, began + int(result.duration_ms * 1e6)
+    return began, began + (int(result.duration_ms * 1e6) if 0 <= result.duration_ms < _DAY_MS else 0)
 
 
 def _seconds(epoch_ns):
