@@ -1,6 +1,7 @@
 """Builds what the measurements need: interpreter, managed runtime, functions and layers, all with byte code."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ class Workshop:
     python: str  # the interpreter that everything is built for and run with
     version: str = ""
     base: Path = field(default_factory=Path)
+    recorder: Path = field(default_factory=Path)  # the copy of our own layer that this run measures
 
     def __post_init__(self) -> None:
         script = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys._base_executable)"
@@ -52,7 +54,7 @@ class Workshop:
 
     def layer(self, setup: Setup) -> Path:
         """The layer's files: /opt."""
-        return self.base / f"layer-{setup.name}"
+        return self.recorder if setup.name == "coldspan" else self.base / f"layer-{setup.name}"
 
 
 def run(command: list[str], **options: object) -> str:
@@ -141,9 +143,9 @@ def build_task(workshop: Workshop, setup: Setup) -> None:
 
 def build_layer(workshop: Workshop, setup: Setup) -> str:
     """Make the setup's layer; says where it came from. Errors: UnavailableError with the reason."""
-    target = workshop.layer(setup)
     if setup.name == "coldspan":
-        return build_coldspan(workshop, target)
+        return build_coldspan(workshop)
+    target = workshop.layer(setup)
     packages = (ROOT / "requirements" / setup.requirements).read_text() if setup.requirements else ""
     files = HERE / "layers" / setup.layer if setup.layer else None
     inputs = (packages, text_of(files) if files else "", str(setup.extension))
@@ -171,24 +173,27 @@ def drop_what_the_runtime_has(workshop: Workshop, python: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def build_coldspan(workshop: Workshop, target: Path) -> str:
-    """Take the artefact of `make layer`; where there is no such target yet, the source with byte code."""
-    artefact = ROOT / "build" / "recorder"
-    makefile = ROOT / "Makefile"
-    source = artefact
-    if makefile.exists() and "\nlayer:" in makefile.read_text():
+def build_coldspan(workshop: Workshop) -> str:
+    """Take the artefact of `make layer`; where that is not to be had, the source with byte code.
+
+    Each state of it gets a folder of its own, so that a run measures one state from its beginning to its end.
+    """
+    source, origin = ROOT / "build" / "recorder", "make layer"
+    try:
         run(["make", "layer"], cwd=ROOT)
-        origin = "make layer"
+    except (UnavailableError, FileNotFoundError) as error:
+        source, origin = ROOT / "layer" / "recorder", f"layer/recorder, compiled by the bench, because {error}"
+    part = workshop.base / f"layer-coldspan.{os.getpid()}"
+    shutil.copytree(source, part, symlinks=True)
+    if origin != "make layer":
+        compile_bytes(workshop, part / "python")
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(part.rglob("*")) if path.is_file()))
+    workshop.recorder = workshop.base / f"layer-coldspan-{state.hexdigest()[:12]}"
+    if workshop.recorder.exists():
+        shutil.rmtree(part)
     else:
-        source = ROOT / "layer" / "recorder"
-        origin = "layer/recorder, compiled by the bench"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, symlinks=True)
-    if source != artefact:
-        for stale in target.rglob("__pycache__"):
-            shutil.rmtree(stale)
-        compile_bytes(workshop, target / "python")
-    tags = {path.stem.rpartition("-3")[2] for path in target.rglob("*.pyc")}
+        part.rename(workshop.recorder)
+    tags = {path.stem.rpartition("-3")[2] for path in workshop.recorder.rglob("*.pyc")}
     return f"{origin}, byte code for Python {', '.join(f'3.{minor}' for minor in sorted(tags))}"
 
 

