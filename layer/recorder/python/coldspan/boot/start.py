@@ -92,6 +92,7 @@ def _hook_runtime(bootstrap) -> None:
 def _after_fork() -> None:
     if seam is not None:
         seam.begin_again()
+        seam.drain = seam.buffer.shielded(_drain)  # the parent's holds what the parent has not sent yet
 
 
 def _drain(*args) -> None:

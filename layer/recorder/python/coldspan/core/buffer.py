@@ -2,6 +2,8 @@
 
 from coldspan.core import limits
 
+_TAKES_ARGS = 0x04  # inspect.CO_VARARGS
+
 
 class Buffer:
     """Finished invocations and stray calls waiting for a drain, with the counts of what did not fit and what went wrong.
@@ -45,8 +47,30 @@ class Buffer:
         def guarded(*args, **kwargs):
             try:
                 return step(*args, **kwargs)
-            except Exception:  # noqa: BLE001  # the contract: a fault of ours is counted, never raised
-                self.errors[name] = self.errors.get(name, 0) + 1
+            except Exception as error:  # noqa: BLE001  # the contract: a fault of ours is counted, never raised
+                # No call for a RecursionError: at the limit of the stack, it would raise the next one.
+                if type(error) is not RecursionError and raised_by_signal(error):
+                    raise
+                errors = self.errors
+                errors[name] = errors[name] + 1 if name in errors else 1
                 return None
 
         return guarded
+
+
+def raised_by_signal(error) -> bool:
+    """Whether a signal handler of the customer's raised it while our code ran, as time limits do: then it is not ours to stop.
+
+    It shows by a function on the exception's way that was given the frame below it, as signal handlers are.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        frame = trace.tb_frame
+        trace = trace.tb_next
+        code = trace.tb_frame.f_code
+        values = trace.tb_frame.f_locals
+        for name in code.co_varnames[: code.co_argcount + bool(code.co_flags & _TAKES_ARGS)]:
+            value = values.get(name)
+            if value is frame or (type(value) is tuple and any([part is frame for part in value[:2]])):
+                return True
+    return False

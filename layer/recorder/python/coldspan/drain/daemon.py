@@ -2,6 +2,8 @@
 
 from os import getpid
 
+from coldspan.core.buffer import raised_by_signal
+
 DEFAULT_PORT = 2000
 
 
@@ -11,7 +13,7 @@ def parse_address(text):
         if part.startswith("tcp:"):
             continue
         host, colon, port = part.removeprefix("udp:").rpartition(":")
-        if colon and host and port.isdigit():
+        if colon and host and port.isdigit() and int(port) < 65_536:
             return host.strip("[]"), int(port)
     return None
 
@@ -28,23 +30,31 @@ class Daemon:
 
     def send(self, datagram):
         """Send one datagram. Gives "" or the reason why it was lost."""
-        import _socket
-
-        if self.socket is None or self.pid != getpid():
-            family = _socket.AF_INET6 if ":" in self.address[0] else _socket.AF_INET
-            self.socket = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-            self.socket.setblocking(False)
-            self.pid = getpid()
         try:
+            if self.socket is None or self.pid != getpid():
+                self._open()
             self.socket.sendto(datagram, self.address)
         except BlockingIOError:
             return "xray_socket_full"
-        except OSError:
+        except OSError as error:
+            if raised_by_signal(error):
+                raise
             return "xray_send_failed"
         return ""
+
+    def _open(self) -> None:
+        import _socket
+
+        self.close()
+        family = _socket.AF_INET6 if ":" in self.address[0] else _socket.AF_INET
+        self.socket = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        self.socket.setblocking(False)
+        self.pid = getpid()
 
     def close(self) -> None:
         """Close the socket; the next send opens another."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
+
+    __del__ = close  # else the interpreter complains of it at its end, when asked to by -X dev

@@ -1,6 +1,7 @@
 """The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
 
 import os
+from _thread import allocate_lock
 
 from coldspan.core import limits, policy
 from coldspan.core.emf import EmfEncoder
@@ -13,7 +14,7 @@ FAILED = ("partial", "throttled", "timeout", "error")
 
 
 class Drain:
-    """What one process sends. `pending` holds what did not fit into the last budget, as (send, bytes, drops of it)."""
+    """What one process sends. `pending` holds what did not fit into the last budget, as (send, bytes, counts told by it)."""
 
     def __init__(self, seam, write=stdout.write, daemon=None) -> None:
         self.seam = seam
@@ -24,10 +25,11 @@ class Drain:
         self.emf = EmfEncoder(
             settings.namespace, settings.function, settings.tools, level if level in QUIET_LEVELS else ""
         )
-        self.write = write
         self.daemon = daemon
         self.xray = None
         self.pending = []
+        self.running = allocate_lock()  # two invocations may end at once, on two threads
+        self.taken = None
         self.last_ns = 0
         self.carried_ns = 0  # what the last drain spent after it had encoded its last record
         self.encoded_ns = 0
@@ -36,12 +38,22 @@ class Drain:
             self.facts["settings_refused"] = settings.problems
         self.init_told = False
         shielded = self.buffer.shielded
-        self.encode, self.encode_xray, self.tell_init = (
-            shielded(step) for step in (self._encode, self._encode_xray, self._tell_init)
+        self.encode, self.encode_xray, self.tell_init, self.write, self.send_datagram = (
+            shielded(step) for step in (self._encode, self._encode_xray, self._tell_init, write, self._send_datagram)
         )
 
     def run(self, seam, invocation) -> None:
-        """Send what waits. `invocation` is the one that has just ended: its deadline holds."""
+        """Send what waits. `invocation` is the one that has just ended: its deadline holds.
+
+        While another thread drains, it is left to that drain or to the next one.
+        """
+        if self.running.acquire(False):
+            try:
+                self._run(seam, invocation)
+            finally:
+                self.running.release()
+
+    def _run(self, seam, invocation) -> None:
         scope = self.scope
         began = scope.clock()
         left_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, began - invocation.start_ns)
@@ -49,13 +61,19 @@ class Drain:
             return
         until = began + self.settings.flush_ns
         waiting, self.buffer.waiting = self.buffer.waiting, []
-        strays, self.buffer.strays = self.buffer.strays, []
+        strays = ()
+        if waiting:  # another thread's drain may have taken this one's record; strays need one to go with
+            strays, self.buffer.strays = self.buffer.strays, []
         init_calls = [call for call in strays if call.owner is seam.init]
         late = [call for call in strays if call.owner is not seam.init]
         self.encoded_ns = began
         for index, record in enumerate(waiting):
             if not self.encode(record, init_calls, late if index == 0 else ()):
-                self.buffer.drop("records_unencodable")
+                self._lose("records_unencodable", self.taken)
+                self.taken = None
+                lost = len(record.calls) + (len(strays) if index == 0 else 0)
+                if lost:
+                    self.buffer.drop("calls_unencodable", lost)
         self._send(until)
         ended = scope.clock()
         self.last_ns = ended - began
@@ -65,6 +83,7 @@ class Drain:
 
     def _encode(self, invocation, init_calls, late) -> bool:
         settings, scope = self.settings, self.scope
+        self.taken = None
         error_text = settings.error_text
         results = [to_result(call, error_text) for call in invocation.calls]
         stray_results = [to_result(call, error_text) for call in late]
@@ -81,7 +100,7 @@ class Drain:
         detail = policy.in_detail(
             failed, invocation.start, duration_ms, settings.slow_ms, settings.detail, scope.random.random()
         )
-        drops = self._take_counts(invocation, facts)
+        self._take_counts(invocation, facts)
         now = scope.clock()
         invocation.overhead_ns += now - self.encoded_ns + self.carried_ns
         self.carried_ns = 0
@@ -91,8 +110,8 @@ class Drain:
             if stray_results:
                 lines += self.emf.stray_lines(stray_results, scope.wall() // 1_000_000)
             for line in lines:
-                self._queue(self.write, line, drops)
-                drops = None
+                self._queue(self.write, line, self.taken)
+                self.taken = None
         self.encode_xray(invocation, results, facts)
         for reason, count in self.emf.drops.items():
             self.buffer.drop(reason, count)
@@ -107,14 +126,24 @@ class Drain:
             call.late = True
             self.buffer.add_stray(call)
 
-    def _take_counts(self, invocation, facts):
+    def _take_counts(self, invocation, facts) -> None:
         """The counts that this record reports; they come back if its line is lost."""
         buffer = self.buffer
         if buffer.errors:
             facts["errors"], buffer.errors = buffer.errors, {}
         if buffer.drops:
             invocation.dropped, buffer.drops = buffer.drops, {}
-        return invocation.dropped
+        self.taken = (invocation.dropped, facts.get("errors"))
+
+    def _lose(self, reason, counts) -> None:
+        """Count what is lost; the counts that it was to tell are to be told by another."""
+        buffer = self.buffer
+        buffer.drop(reason)
+        dropped, errors = counts or (None, None)
+        for name, count in (dropped or {}).items():
+            buffer.drop(name, count)
+        for step, count in (errors or {}).items():
+            buffer.errors[step] = buffer.errors.get(step, 0) + count
 
     def _describe_trigger(self, invocation, facts) -> None:
         described = invocation.trigger
@@ -174,7 +203,7 @@ class Drain:
         if settings.xray == "auto" and others_trace():
             results = []
         for datagram in self.xray.datagrams(invocation, results, facts):
-            self._queue(self._send_datagram, datagram, None)
+            self._queue(self.send_datagram, datagram, None)
 
     def _send_datagram(self, datagram) -> bool:
         reason = self.daemon.send(datagram)
@@ -184,22 +213,27 @@ class Drain:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _queue(self, send, data, drops) -> None:
+    def _queue(self, send, data, counts) -> None:
         if len(self.pending) >= limits.LINES_WAITING:
-            _, _, lost = self.pending.pop(0)
-            self.buffer.drop("lines_buffer_full")
-            for reason, count in (lost or {}).items():
-                self.buffer.drop(reason, count)
-        self.pending.append((send, data, drops))
+            self._lose("lines_buffer_full", self.pending.pop(0)[2])
+        self.pending.append((send, data, counts))
 
     def _send(self, until) -> None:
         pending, clock = self.pending, self.scope.clock
-        sent = 0
-        for send, data, _ in pending:
-            if clock() >= until or not send(data):
-                break
-            sent += 1
-        del pending[:sent]
+        done = 0
+        try:
+            for send, data, counts in pending:
+                if clock() >= until:
+                    break
+                done += 1  # what raises is lost: sent again, it would raise again
+                told = send(data)
+                if told is None:
+                    self._lose("lines_unsendable", counts)
+                elif not told:
+                    done -= 1
+                    break
+        finally:
+            del pending[:done]
 
 
 def process_start_ns():

@@ -2,6 +2,8 @@
 
 from os import write as os_write
 
+from coldspan.core.buffer import raised_by_signal
+
 STDOUT = 1
 
 
@@ -13,13 +15,17 @@ def write(line) -> bool:
     """
     try:
         sent = os_write(STDOUT, line)
-    except OSError:
+    except OSError as error:
+        if raised_by_signal(error):
+            raise
         return False
     while sent < len(line):
         try:
             sent += os_write(STDOUT, line[sent:])
         except BlockingIOError:
             continue
-        except OSError:
+        except OSError as error:
+            if raised_by_signal(error):
+                raise
             return True
     return True

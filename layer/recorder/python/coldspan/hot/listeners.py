@@ -4,6 +4,7 @@ from contextvars import ContextVar
 from json import dumps, loads
 from types import CoroutineType
 
+from coldspan.core.buffer import raised_by_signal
 from coldspan.hot import scope as hot_scope
 
 _hooks = {"before": (), "after": ()}
@@ -71,6 +72,8 @@ def _tell_one(scope, hook, call, when) -> None:
         if type(result) is CoroutineType:  # an async function: nobody awaits it
             result.close()
             scope.buffer.errors["async_hook"] = scope.buffer.errors.get("async_hook", 0) + 1
-    except BaseException:  # noqa: BLE001  # sys.exit() in a hook must not end the call either
+    except BaseException as error:  # sys.exit() in a hook must not end the call either
+        if raised_by_signal(error):
+            raise
         name = when + "_call"
         scope.buffer.errors[name] = scope.buffer.errors.get(name, 0) + 1
