@@ -8,7 +8,7 @@ def __getattr__(name):
     if name in _BY_HAND:
         from coldspan.hot import byhand
 
-        value = globals()[name] = getattr(byhand, name)  # found at once the next time: `coldspan.call` may stand in a loop
+        value = globals()[name] = getattr(byhand, name)  # `coldspan.call` may stand in a loop
         return value
     if name == "instrument":
         from coldspan.boot.handlers import instrument

@@ -9,7 +9,8 @@ MARK = "***"
 # Key names whose value is never shown, compared in lower case without separators: anywhere in the name ...
 SECRET_PARTS = (
     "password", "passwd", "passphrase", "passcode", "secret", "token", "apikey", "accesskey", "privatekey",
-    "signingkey", "encryptionkey", "masterkey", "sharedkey", "accountkey", "authorization", "credential", "cookie", "signature",
+    "signingkey", "encryptionkey",
+    "masterkey", "sharedkey", "accountkey", "authorization", "credential", "cookie", "signature",
     "sessionid", "sessionkey", "connectionstring", "cardnumber", "creditcard", "securitycode", "socialsecurity",
 )  # fmt: skip
 # ... or the whole name, where a part of a longer word would hit too often ("ssn" is in "className").
@@ -18,7 +19,7 @@ SECRET_NAMES = frozenset((
     "xsrf", "bearer", "plaintext", "dbpwd", "userpwd", "authcode", "iban",
 ))  # fmt: skip
 
-# A cut may go through a secret: what lies this near to it is not shown. A card has 37 characters, an e-mail 64 before @.
+# A cut may go through a secret: what lies this near to it is not shown. A card has 37 characters, an e-mail 64 and @.
 _TAIL = 96
 _ROUNDS = 4  # masking one thing can uncover the next; more rounds than this were never needed
 
@@ -28,9 +29,9 @@ _NAMES = (
     r"|signature|session[_-]?id|connection[_-]?string|cookie|card[_-]?number|(?<![a-z])(?:pwd|sig|ssn|cv[vc]2?|otp)"
 )
 _VALUE = (
-    r"(?:((\\{1,15})([\"'])).*?(?=(?<!\\)\3\4|\Z)|([bru]?\")(?:[^\"\\]|\\.)*+|([bru]?')(?:[^'\\]|\\.)*+"
+    r"(?:((\\++)([\"'])).*?(?=(?<!\\)\3\4|\Z)|([bru]?\")(?:[^\"\\]|\\.)*+|([bru]?')(?:[^'\\]|\\.)*+"
     r"|\{(?:[^{}]|\{[^{}]*+\}?)*+\}?|\[[^\]]*+\]?"
-    r"|(?:(?:bearer|basic|digest|token|negotiate|aws4-hmac-sha256)\s+)?[^\s\"',;&]+(?:,[^\s\"',;&]+)*+)"
+    r"|(?!(?:%s)\\*[\"']?\s*[:=])(?:(?:bearer|basic|digest|token|negotiate|aws4-hmac-sha256)\s+)?[^\s\"',;&]+(?:,[^\s\"',;&]+)*+)"
 )
 _WORDS = (
     "pass", "secret", "token", "key", "auth", "cred", "signature", "session", "conn", "cookie", "card", "pwd", "sig",
@@ -110,26 +111,27 @@ def is_secret_key(key, keys=()) -> bool:
 
 
 def _mask_once(text, keys):
+    # What has blanks in it comes first: as the value of a key only its first word would go.
     at = "@" in text
     if at and "://" in text:
         text = _pattern("userinfo").sub("://" + MARK + "@", text)
-    low = text.lower()
-    if keys or (("=" in text or ":" in text or "</" in text) and any(word in low for word in _WORDS)):
-        if "ookie" in low:
-            text = _pattern("cookie").sub(_keep_name, text)
-        text = _pattern("pair", keys).sub(_keep_name_and_quote, text)
-        if "</" in text:
-            text = _pattern("element", keys).sub(_keep_name, text)
-    if "bearer" in low or "basic" in low:
-        text = _pattern("scheme").sub(_keep_scheme, text)
     if any(prefix in text for prefix in _PREFIXES):
         text = _pattern("token").sub(MARK, text)
+    if sum(map(text.count, "0123456789")) >= 13:
+        text = _pattern("digits").sub(_mask_cards, text)
+    low = text.lower()
+    if keys or (("=" in text or ":" in text or "</" in text) and any(word in low for word in _WORDS)):
+        if "</" in text:
+            text = _pattern("element", keys).sub(_keep_name, text)
+        text = _pattern("pair", keys).sub(_keep_name_and_quote, text)
+        if "cookie" in low:  # its value goes on behind the semicolons
+            text = _pattern("cookie").sub(_keep_name, text)
+    if "bearer" in low or "basic" in low:
+        text = _pattern("scheme").sub(_keep_scheme, text)
     if len(text) >= 40:
         text = _pattern("key").sub(_mask_key, text)
     if at:
         text = _pattern("email").sub(MARK, text)
-    if sum(map(text.count, "0123456789")) >= 13:
-        text = _pattern("digits").sub(_mask_cards, text)
     return text
 
 
@@ -141,7 +143,8 @@ def _pattern(name, keys=()):
         source = _SOURCES[name]
         if "%" in source:
             more = ["[_. -]?".join([re.escape(char) for char in key[:64]]) for key in keys if key]
-            source = source % ("|".join([_NAMES, *more]),) if "%s" in source else source % ()
+            names = "|".join([_NAMES, *more])
+            source = source % ((names,) * source.count("%s"))
         pattern = _compiled[known] = re.compile(source, re.DOTALL)
     return pattern
 

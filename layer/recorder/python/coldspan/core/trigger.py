@@ -175,7 +175,7 @@ def _of_key(event, trigger):
     since = event.get("time")  # CloudWatch alarms have it
     records = event.get("records") or event.get("tasks")
     count = len(records) if type(records) is list else 1
-    if trigger == "firehose" and type(records) is list and type(records[0]) is dict:
+    if trigger == "firehose" and type(records) is list and records and type(records[0]) is dict:
         since = records[0].get("approximateArrivalTimestamp")
     return trigger, since, count, None
 
