@@ -68,8 +68,8 @@ def task_with_package(tmp_path_factory, task, layer):
 def start(task, layer):
     """Start a function and give its LocalLambda: `start("app.handler", layer=None, environment={...})`.
 
-    The layer is attached unless told otherwise. All functions are ended with the test; then no record may tell of an error of
-    ours or of a drop, but for those named in `faults` (steps) and `loses` (reasons).
+    The layer is attached unless told otherwise. All functions are ended with the test; then no record may tell of an
+    error of ours or of a drop, but for those named in `faults` (steps) and `loses` (reasons).
     """
     problems = []
     with contextlib.ExitStack() as stack:

@@ -138,7 +138,9 @@ def test_lines_go_where_the_platform_has_put_the_workers_stdout(start, tmp_path)
     assert sorted(told) == sorted(invocation.request_id for invocation in done)
 
 
-@pytest.mark.parametrize("handler", ["broken_value.handler", "broken_import.handler", "app.missing", "ways.raises", "ways.Made"])
+@pytest.mark.parametrize(
+    "handler", ["broken_value.handler", "broken_import.handler", "app.missing", "ways.raises", "ways.Made"]
+)
 def test_workers_post_what_they_would_post_without_us_promise_1(start, layer, handler):
     """Init errors of several workers, the second of which the platform may refuse, and errors of handlers."""
     bare, layered = (

@@ -100,7 +100,9 @@ def test_failures_of_a_batch_are_counted(start):
     assert (document["outcome"], document["batch_item_failures"]) == ("ok", 2)
 
 
-@pytest.mark.parametrize("case", ["batch junk", "list", "null", "dict subclass", "bytes", "empty bytes", "mapping proxy"])
+@pytest.mark.parametrize(
+    "case", ["batch junk", "list", "null", "dict subclass", "bytes", "empty bytes", "mapping proxy"]
+)
 def test_a_result_of_any_shape_is_read_without_a_fault_promise_2(start, case):
     """A result that looks like what we know and is not is looked at no further."""
     document = document_of(start("results.handler"), json.dumps({"case": case}).encode())
@@ -116,9 +118,11 @@ def test_the_error_text_is_left_out_when_asked_promise_6(start):
     assert "at the bottom" not in json.dumps(document)
 
 
-@pytest.mark.parametrize(("case", "kind", "faults"), [("mute", "Mute", ["fail"]), ("surrogate error", "ValueError", [])])
+@pytest.mark.parametrize(
+    ("case", "kind", "faults"), [("mute", "Mute", ["fail"]), ("surrogate error", "ValueError", [])]
+)
 def test_what_breaks_the_runtime_client_itself_is_recorded_promise_2(start, case, kind, faults):
-    """An exception without a text, or with one that is none: the runtime's process ends; the record says what did it."""
+    """An exception without a text, or with one that is none: the process ends, and the record says what did it."""
     platform = start("fatal.handler", faults=faults)
     platform.invoke(json.dumps({"case": case}).encode())
     assert platform.wait_exit() == 1
@@ -133,5 +137,6 @@ def test_a_result_that_cannot_be_encoded_is_an_error_where_it_is_one(start, laye
     platform = start("fatal.handler", layer=layers(where["python"]), **where)
     document = document_of(platform, b'{"case": "surrogate"}')
     ended = platform.exit_code is not None
-    assert (document["outcome"], document.get("error_type")) == (("error", "UnicodeEncodeError") if ended else ("ok", None))
+    expected = ("error", "UnicodeEncodeError") if ended else ("ok", None)
+    assert (document["outcome"], document.get("error_type")) == expected
     assert ended == (python != "3.11")

@@ -1,4 +1,4 @@
-"""What the runtime posts is the same with and without the layer, byte by byte: bodies, headers, order, exit code, output."""
+"""What the runtime posts is the same with and without the layer, byte by byte: bodies, headers, order, exit code."""
 
 import ast
 import functools
@@ -130,7 +130,7 @@ def stub():
 
 @pytest.mark.parametrize("handler", ["failures.endless", "broken_recursion.handler"])
 def test_a_recursion_that_is_too_deep_differs_by_our_frames_alone_promise_1(start, layer, handler):
-    """A wrapper cannot but take a frame of the stack, so the error comes that much earlier; type, text and lines stay."""
+    """A wrapper cannot but take a frame of the stack, so the error comes that much earlier; the rest stays."""
     runs = [start(handler, layer=attached) for attached in (None, layer)]
     (bare,), (layered,) = (outcome(run, [b"{}"])["posted"] for run in runs)
     bare, layered = (json.loads(body) for *_, body in (bare, layered))
@@ -217,7 +217,9 @@ def test_a_handler_that_cannot_be_loaded_fails_as_without_us_promise_1(both, nam
 
 
 @pytest.mark.parametrize("version", [version for version in runtimes.VERSIONS if version < "4"])
-@pytest.mark.parametrize("name", ["broken_syntax.handler", "broken_import.handler", "broken_value.handler", "app.missing"])
+@pytest.mark.parametrize(
+    "name", ["broken_syntax.handler", "broken_import.handler", "broken_value.handler", "app.missing"]
+)
 def test_an_older_runtime_that_fails_late_fails_as_without_us_promise_1(both, name, version):
     """Runtimes before 4.0 report a broken module upon the first invocation, from a handler of their own making."""
     python = next((python for python, found in runtimes.pairs() if found == version), None)

@@ -11,7 +11,7 @@ from coldspan_console.platform.output import is_document
 from coldspan_console.platform.server import REQUEST
 from support import runtimes
 from support.own_runtime import OWN_RUNTIME
-from support.running import invocation_documents, steps
+from support.running import call_documents, invocation_documents, steps
 from support.servers import Stub
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
@@ -117,7 +117,7 @@ def test_a_blocked_stdout_does_not_hold_the_response_back_promise_3(start):
 
 
 def test_the_duration_is_what_the_platform_saw(start, stub):
-    """An invocation lasts from the event to the answer to its response: not longer than the platform's own view of it."""
+    """An invocation lasts from the event to the answer to its response: not longer than the platform saw it last."""
     platform = start("calls.handler")
     for _ in range(3):
         invocation = platform.invoke(event(url=stub.url))
@@ -151,8 +151,8 @@ def test_an_init_error_is_posted_then_drained_promise_3(start):
     assert words[:3] == ["init error", "accepted", "document"]
     (document,) = invocation_documents(platform)
     assert (document["outcome"], document["error_type"]) == ("init_error", "ValueError")
-    assert document["Error"] == 1
-    assert document["ColdStart"] == 1
+    assert (document["Error"], document["ColdStart"]) == (1, 1)
+    assert (document["Calls"], document["init"]["calls"]) == (0, [])  # the post itself is the runtime's, not a call
 
 
 def test_a_runtime_of_somebodys_own_is_drained_at_the_end_of_the_handler(start, task_with_package):
@@ -171,7 +171,7 @@ def test_a_runtime_of_somebodys_own_is_drained_at_the_end_of_the_handler(start, 
 
 @pytest.mark.parametrize("left_ms", [15, 0])
 def test_near_the_deadline_no_drain_starts_and_the_next_one_sends_both_promise_3(start, left_ms):
-    """A drain that overran the deadline would turn a success into a timeout: the record waits for the next invocation."""
+    """A drain that overran the deadline would turn a success into a timeout: the record waits for the next one."""
     platform = start("output.until")
     near = platform.invoke(event(left_ms=left_ms), deadline_ms=300)
     assert drained(platform, near) == []
@@ -244,6 +244,32 @@ def test_a_non_blocking_stdout_that_is_full_keeps_the_record_for_later_promise_4
     after = platform.invoke(event(room=60_000))
     told = [document["request_id"] for document in invocation_documents(platform)]
     assert sorted(told) == sorted([full.request_id, after.request_id])
+
+
+def test_a_drain_over_its_budget_ends_and_the_rest_goes_with_the_next_promise_3(start, stub):
+    """The line that is being written is finished, however long stdout takes; what is left holds up nothing."""
+    platform = start("calls.after_filling", environment={"COLDSPAN_FLUSH_MS": "50"})
+    platform.wait_idle()
+    platform.ledger.pause(platform.stdout)
+    slow = platform.submit(event(url=stub.url, room=300))
+    platform.wait_until(lambda: slow.posted is not None and slow.posted.answered is not None)
+    platform.api.wait_until(lambda: False, 0.2)  # time that passes, which is what is tested
+    platform.ledger.resume(platform.stdout)
+    platform.wait_idle()
+    assert [document["request_id"] for document in invocation_documents(platform)] == [slow.request_id]
+    assert call_documents(platform) == []
+    quick = platform.invoke(event(url=stub.url))
+    told = [document["request_id"] for document in invocation_documents(platform)]
+    assert told == [slow.request_id, quick.request_id]
+    assert len(call_documents(platform)) == 2
+
+
+def test_a_budget_of_nothing_leaves_the_function_as_it_is_promise_3(start):
+    """COLDSPAN_FLUSH_MS=0 allows no line at all: every event is answered, and nothing waits."""
+    platform = start(environment={"COLDSPAN_FLUSH_MS": "0"})
+    done = [platform.invoke() for _ in range(5)]
+    assert [json.loads(invocation.posted.body)["count"] for invocation in done] == [1, 2, 3, 4, 5]
+    assert platform.documents == []
 
 
 # --- destinations -------------------------------------------------------------------------------------------------

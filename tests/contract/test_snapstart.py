@@ -40,6 +40,7 @@ def test_a_restored_function_starts_as_restored_then_warm(start, layers, python,
     assert [document["start"] for document in documents] == ["restored", "warm"]
     assert ("InitDuration" in documents[0], "InitDuration" in documents[1]) == (True, False)
     assert documents[0]["flush"] == "after_response"
+    assert documents[0]["init"]["calls"] == []  # the request for the restore is the runtime's
 
 
 def test_our_hooks_run_last_before_the_snapshot_and_first_after_the_restore(start):

@@ -71,7 +71,7 @@ def test_the_layer_alone_works_where_it_cannot_be_mounted_at_opt(start):
 
 
 def test_a_function_that_sets_pythonpath_runs_unrecorded_and_unharmed(start):
-    """The runtime then skips the layer's .pth: nothing is recorded, nothing is broken. The wrapper is the way in there."""
+    """The runtime then skips the layer's .pth: nothing is recorded, nothing broken. The wrapper is the way in there."""
     platform = start("ways.handler", environment={"PYTHONPATH": "/nonexistent"})
     first, second = answers(platform)
     assert (first["above"], second["count"]) == ([], 2)
@@ -83,7 +83,7 @@ def test_a_function_that_sets_pythonpath_runs_unrecorded_and_unharmed(start):
 
 @pytest.mark.parametrize("pythonpath", [None, "/nonexistent"])
 def test_the_exec_wrapper_records_with_and_without_pythonpath(start, pythonpath):
-    """The wrapper is the way in for functions whose PYTHONPATH hides the layer; it adds nothing where the .pth worked."""
+    """The wrapper is the way in where PYTHONPATH hides the layer; it adds nothing where the .pth worked."""
     environment = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/coldspan", **({"PYTHONPATH": pythonpath} if pythonpath else {})}
     platform = start("ways.handler", environment=environment)
     first, second = answers(platform)
@@ -138,7 +138,9 @@ def test_the_exec_wrapper_leaves_the_bytes_as_they_are_promise_1(start, name):
 
 
 @pytest.mark.parametrize("version", runtimes.VERSIONS)
-@pytest.mark.parametrize("way", ["layer", "wrapper", "redirect", "redirect without the layer", "decorator", "async", "async off"])
+@pytest.mark.parametrize(
+    "way", ["layer", "wrapper", "redirect", "redirect without the layer", "decorator", "async", "async off"]
+)
 def test_every_way_in_works_with_every_runtime_client(start, layers, task_with_package, way, version):
     """The runtime client has renamed and moved what we hold on to before: each release is tried in each way."""
     python = next((python for python, found in runtimes.pairs() if found == version), None)
@@ -173,9 +175,11 @@ def test_every_way_in_works_with_every_runtime_client(start, layers, task_with_p
 
 
 @pytest.mark.parametrize("packaged", [False, True], ids=["layer", "package"])
-@pytest.mark.parametrize("name", [*PLACES, *(f"ways.{kind}" for kind in ("instance", "method", "Made", "partial", "raises"))])
+@pytest.mark.parametrize(
+    "name", [*PLACES, *(f"ways.{kind}" for kind in ("instance", "method", "Made", "partial", "raises"))]
+)
 def test_the_redirect_runs_the_handler_it_names(start, task_with_package, name, packaged):
-    """Handler: coldspan.handler and COLDSPAN_HANDLER do what the handler's own name would do, with or without the layer."""
+    """Handler: coldspan.handler and COLDSPAN_HANDLER do what the handler's own name would do, with layer or without."""
     where = {"task": task_with_package, "layer": None} if packaged else {}
     platform = start("coldspan.handler", environment={"COLDSPAN_HANDLER": name}, **where)
     answers(platform)
@@ -186,9 +190,14 @@ def test_the_redirect_runs_the_handler_it_names(start, task_with_package, name, 
 @pytest.mark.parametrize("packaged", [False, True], ids=["layer", "package"])
 @pytest.mark.parametrize(
     "name",
-    [*(f"{name.removesuffix('.py')}.handler" for name in broken.MODULES if name != "broken_recursion.py"), "app.missing",
-     "no/such/app.handler", "app", "sys.exit"],
-)  # fmt: skip
+    [
+        *(f"{name.removesuffix('.py')}.handler" for name in broken.MODULES if name != "broken_recursion.py"),
+        "app.missing",
+        "no/such/app.handler",
+        "app",
+        "sys.exit",
+    ],
+)
 def test_the_redirect_reports_the_runtimes_own_error_promise_1(start, task_with_package, name, packaged):
     """What is wrong with the named handler is told as if it had been named to the runtime itself."""
     where = {"task": task_with_package, "layer": None} if packaged else {}
@@ -268,7 +277,7 @@ def test_an_async_handler_is_left_to_the_runtime_unless_asked_promise_1(start):
 @pytest.mark.parametrize("redirect", [False, True], ids=["by name", "by redirect"])
 @pytest.mark.parametrize("off", [False, True], ids=["on", "off"])
 def test_an_async_handler_is_driven_when_asked_also_when_switched_off_promise_7(start, off, redirect):
-    """COLDSPAN_ASYNC_HANDLER=true runs it on one loop for the life of the environment; the off switch must not break that."""
+    """COLDSPAN_ASYNC_HANDLER=true runs it on one loop for the life of the environment; off must not break that."""
     environment = {"COLDSPAN_ASYNC_HANDLER": "true", **(OFF if off else {})}
     if redirect:
         environment["COLDSPAN_HANDLER"] = "awaited.handler"

@@ -1,9 +1,11 @@
 """Handlers that carry coldspan's own decorator."""
+# ruff: noqa: PLW0108 - what customers write
 
 import functools
 
-import coldspan
 from ways import Instance, decorated, seen
+
+import coldspan
 
 
 @coldspan.instrument
@@ -41,7 +43,7 @@ def outside(event, context):
 
 def careless(function):
     """A decorator that hides what it decorates."""
-    return lambda event, context: function(event, context)  # noqa: PLW0108
+    return lambda event, context: function(event, context)
 
 
 @careless

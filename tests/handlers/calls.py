@@ -1,12 +1,12 @@
 """Makes calls by the standard library."""
 
+import os
 import sys
-import threading
 import urllib.request
 
 
 def get(url):
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310
+    with urllib.request.urlopen(url, timeout=5) as response:
         return response.read()
 
 
@@ -26,16 +26,9 @@ def handler(event, context):
     return "done"
 
 
-def in_background(event, context):
-    """Leave a thread behind that calls after the response, upon the next invocation."""
-    if event.get("begin"):
-        threading.Thread(target=lambda: (released.wait(20), get(event["url"])), daemon=True).start()
-        return "left"
-    released.set()
-    for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread() and isinstance(thread, threading.Thread):
-            thread.join(10)
-    return "joined"
-
-
-released = threading.Event()
+def after_filling(event, context):
+    """Call `url`, then leave so many bytes of room in the pipe."""
+    get(event["url"])
+    if "room" in event:
+        os.write(1, b"x" * (65_536 - event["room"] - 1) + b"\n")
+    return "done"

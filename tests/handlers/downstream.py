@@ -1,4 +1,4 @@
-"""Failures that come out of the libraries we hook. The event names a server that answers, and a port where nobody does."""
+"""Failures that come out of the libraries we hook. The event names a server, and a port where nobody answers."""
 
 import functools
 import http.client
@@ -68,8 +68,8 @@ CASES = {
     "urllib3 nobody there": lambda e: pooled({"url": e["dead"]}, "/"),
     "urllib3 reset": lambda e: pooled(e, "/reset"),
     "urllib3 truncated": lambda e: pooled(e, "/truncated"),
-    "urllib status": lambda e: urllib.request.urlopen(e["url"] + "/404"),  # noqa: S310
-    "urllib nobody there": lambda e: urllib.request.urlopen(e["dead"]),  # noqa: S310
+    "urllib status": lambda e: urllib.request.urlopen(e["url"] + "/404"),
+    "urllib nobody there": lambda e: urllib.request.urlopen(e["dead"]),
     "http.client reset": lambda e: raw(e, "/reset"),
     "http.client truncated": lambda e: raw(e, "/truncated"),
     "http.client misuse": lambda e: http.client.HTTPConnection("127.0.0.1:1").getresponse(),

@@ -1,11 +1,12 @@
 """Every way in which a handler may end the runtime's process, or have it ended."""
+# ruff: noqa: PLW0108 - what customers write
 
 import asyncio
 import os
 import sys
 
 
-class Mute(Exception):  # noqa: N818
+class Mute(Exception):
     def __str__(self):
         raise ValueError("no text for you")
 

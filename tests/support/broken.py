@@ -1,4 +1,4 @@
-"""Modules that fail to import. They are written when a test needs them: a tool that reads this repository would fail, too."""
+"""Modules that fail to import. They are written when a test needs them: tools that read this repository would fail."""
 
 MODULES = {
     "broken_syntax.py": "def handler(event, context:\n    return 1\n",

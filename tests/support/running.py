@@ -54,9 +54,10 @@ def call_documents(platform):
 
 
 def steps(platform):
-    """What happened, in order, as short words: `next`, `given`, `response`, `accepted`, `error`, `document`, `datagram`, `line`.
+    """What happened, in order, as short words.
 
-    `given` and `accepted` are the platform's answers; the others are the function's doing.
+    `next`, `response`, `error`, `init error`, `document`, `datagram` and `line` are the function's doing; `given` and
+    `accepted` are the platform's answers.
     """
     words = []
     for entry in platform.ledger.entries():

@@ -1,4 +1,4 @@
-"""Interpreters at hand, and runtimes: folders with an awslambdaric of a given version, installed once into build/runtimes."""
+"""Interpreters at hand, and runtimes: folders with an awslambdaric of a given version, installed once."""
 
 import functools
 import json
@@ -51,7 +51,7 @@ def pairs():
 
 
 def runtime(python, version):
-    """The folder to mount at /var/runtime: start scripts and awslambdaric `version` for Python `python`, installed on demand."""
+    """The folder to mount at /var/runtime: start scripts and awslambdaric `version` for Python `python`."""
     folder = CACHE / f"{python}-{version}"
     if not (folder / "bootstrap.py").exists():
         _install(python, version, folder)

@@ -6,7 +6,10 @@ import socket
 import threading
 
 ERROR = json.dumps(
-    {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "The conditional request failed"}
+    {
+        "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+        "message": "The conditional request failed",
+    }
 ).encode()
 JSON = b"application/x-amz-json-1.0"
 
@@ -34,7 +37,7 @@ ANSWERS = {
 
 
 class Stub:
-    """A server on loopback that answers by path, so that the answer is always the same; `dead` is a port where nobody listens."""
+    """A server on loopback that answers by path, always the same; `dead` is the URL of a port where nobody listens."""
 
     def __enter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -1,14 +1,14 @@
 """A Lambda on loopback: the Runtime API over HTTP, driving the real awslambdaric in a process of its own.
 
-    ledger       what was seen from outside, in the order in which the function did it
-    server       HTTP on loopback: routes in, exchanges out
-    invocation   an event to hand out and the answers to give for it
-    runtime_api  /2018-06-01/runtime: next, response, error, init/error, restore
-    function     what a function is: code, layer, handler, memory, variables
-    sandbox      where it runs: /opt, /var/task and /var/runtime mounted as Lambda mounts them
-    output       what it printed, and the EMF documents in it
-    datagrams    what it sent to the X-Ray daemon's address
-    local        the above put together
+- ledger: what was seen from outside, in the order in which the function did it
+- server: HTTP on loopback; requests in, exchanges out
+- invocation: an event to hand out and the answers to give for it
+- runtime_api: /2018-06-01/runtime, with next, response, error, init/error and restore
+- function: what a function is; code, layer, handler, memory, variables
+- sandbox: where it runs; /opt, /var/task and /var/runtime mounted as Lambda mounts them
+- output: what it printed, and the EMF documents in it
+- datagrams: what it sent to the X-Ray daemon's address
+- local: the above put together
 """
 
 from coldspan_console.platform.function import Function

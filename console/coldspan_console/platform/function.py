@@ -15,8 +15,8 @@ START_SCRIPTS = Path(__file__).parent / "runtime"
 class Function:
     """A function as it is configured.
 
-    `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. The runtime's folder holds the start scripts and may hold an
-    awslambdaric of its own; when it has none, that of `python`'s site-packages is used.
+    `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. The runtime's folder holds the start scripts and may
+    hold an awslambdaric of its own; when it has none, that of `python`'s site-packages is used.
     """
 
     task: Path
@@ -35,8 +35,9 @@ class Function:
     def variables(self, runtime_api: str, xray_address: "str | None") -> dict[str, str]:
         """The environment of a managed runtime, and the function's own variables over it.
 
-        Source: Lambda developer guide, "Defined runtime environment variables". Nothing of the caller's own environment is
-        passed on. PYTHONHASHSEED is ours: the runtime puts a set into its X-Ray cause, and two runs are to be comparable.
+        Source: Lambda developer guide, "Defined runtime environment variables". Nothing of the caller's own environment
+        is passed on. PYTHONHASHSEED is ours: the runtime puts a set into its X-Ray cause, and two runs are to be
+        comparable.
         """
         named = {
             "_HANDLER": self.handler,
@@ -60,7 +61,7 @@ class Function:
             "PYTHONHASHSEED": "0",
             "TZ": ":UTC",
         }
-        if self.init_type == "snap-start":  # PLATFORM: both are absent in SnapStart functions
+        if self.init_type == "snap-start":  # same source: SnapStart functions have neither
             del named["AWS_LAMBDA_LOG_GROUP_NAME"], named["AWS_LAMBDA_LOG_STREAM_NAME"]
         if xray_address is not None:
             named["AWS_XRAY_DAEMON_ADDRESS"] = xray_address

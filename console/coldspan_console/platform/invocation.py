@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:coldspan-test"
 # what the service says to a response above 6 MB; source: runtime interface emulator, rapi/handler/invocationresponse.go
-TOO_LARGE = b'{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}'
+TOO_LARGE = (
+    b'{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}'
+)
 SERVICE_FAULT = b'{"errorMessage":"internal error","errorType":"InternalServerError"}'
 
 

@@ -44,9 +44,10 @@ class Source(Protocol):
 class Ledger:
     """The order of events as the other side of the sockets sees it, exact for a function with one thread.
 
-    A request and a line of output reach us through different descriptors, so the moment at which a reader thread wakes says
-    nothing about which came first. Therefore every note first empties all sources: what the function wrote before it sent
-    a request is in the pipe when the request is here, and is entered before it.
+    A request and a line of output reach us through different descriptors, so the moment at which a reader thread wakes
+    says nothing about which came first. Therefore every note first empties all sources: what the function wrote before
+    it sent a request is in the pipe when the request is here, and is entered before it. Between two sources that were
+    emptied at the same moment the order is not known.
     """
 
     def __init__(self) -> None:

@@ -13,23 +13,23 @@ from coldspan_console.platform.server import Exchange, Server
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from coldspan_console.platform.function import Function
 
 START_S = 20.0
 
 
-class PlatformTimeout(AssertionError):
+class PlatformTimeoutError(AssertionError):
     """The function did not do what was waited for. The text carries what it printed."""
 
 
 class LocalLambda:
     """One execution environment of a function, from init to its end.
 
-        with LocalLambda(Function(task=folder)) as platform:
-            done = platform.invoke(b'{"n": 1}')
-            done.posted.body                  # what the function posted
-            platform.documents                # the EMF documents it printed
+    >>> with LocalLambda(Function(task=folder)) as platform:
+    ...     done = platform.invoke(b'{"n": 1}')
+    ...     done.posted.body, platform.documents  # what the function posted, the EMF documents it printed
     """
 
     def __init__(self, function: "Function", *, xray: bool = True, mounting: "str | None" = None) -> None:
@@ -44,11 +44,13 @@ class LocalLambda:
         self.stdout: output.Lines | None = None
         self._closed = False
 
-    def __enter__(self) -> "LocalLambda":
+    def __enter__(self) -> "Self":
         self.start()
         return self
 
-    def __exit__(self, kind: "type | None", error: "BaseException | None", trace: "TracebackType | None") -> None:
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
         self.close()
 
     def start(self) -> None:
@@ -106,9 +108,9 @@ class LocalLambda:
         return self.exit_code  # type: ignore[return-value]
 
     def wait_until(self, condition: Any, timeout_s: float = START_S) -> None:
-        """Wait for a condition on what the API has seen, or for the end of the process. PlatformTimeout when neither comes."""
+        """Wait for a condition on what the API has seen, or for the end of the process. Else PlatformTimeoutError."""
         if not self.api.wait_until(lambda: self.exit_code is not None or condition(), timeout_s):
-            raise PlatformTimeout(f"nothing after {timeout_s} s\n{self.text}")
+            raise PlatformTimeoutError(f"nothing after {timeout_s} s\n{self.text}")
 
     # what was seen
 

@@ -1,5 +1,6 @@
 """Where a function runs: /opt, /var/task and /var/runtime are the given folders, as Lambda mounts them."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -37,7 +38,8 @@ def unshare_command() -> "tuple[str, ...] | None":
 def version_of(python: Path) -> str:
     """The version of an interpreter as Lambda names it: "3.13"."""
     asked = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return subprocess.run([python, "-ISc", asked], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    done = subprocess.run([python, "-ISc", asked], capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
 
 
 class Sandbox:
@@ -50,8 +52,8 @@ class Sandbox:
     def __init__(self, function: "Function", *, mounting: "str | None" = None) -> None:
         self.function = function
         self.mounting = mounting or (MOUNTED if self._can_mount() else BY_VARIABLES)
-        self._stage = Path(tempfile.mkdtemp(prefix="coldspan-sandbox-"))
-        self._layer = function.layer or self._stage / "no-layer"
+        self.stage = Path(tempfile.mkdtemp(prefix="coldspan-sandbox-"))
+        self._layer = function.layer or self.stage / "no-layer"
         if function.layer is None:
             self._layer.mkdir()
         self.process: subprocess.Popen[bytes] | None = None
@@ -62,8 +64,8 @@ class Sandbox:
         environment["COLDSPAN_LOCAL_PYTHON"] = str(function.python)
         environment["COLDSPAN_LOCAL_VERSION"] = version_of(function.python)
         if self.mounting == MOUNTED:
-            folders = [self._layer, function.task, function.runtime, self._stage / "var"]
-            (self._stage / "var").mkdir()
+            folders = [self._layer, function.task, function.runtime, self.stage / "mounts"]
+            (self.stage / "mounts").mkdir()
             command = [*(unshare_command() or ()), "bash", MOUNT_SCRIPT, *folders, "/var/runtime/bootstrap"]
             directory = None
         else:
@@ -83,16 +85,14 @@ class Sandbox:
         """End the process and those it has forked."""
         if self.process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def close(self) -> None:
         """Kill what runs and take the folders away."""
         self.kill()
-        shutil.rmtree(self._stage, ignore_errors=True)
+        shutil.rmtree(self.stage, ignore_errors=True)
 
     def _can_mount(self) -> bool:
         # an interpreter that lives where we mount would be hidden by the mount

@@ -1,5 +1,7 @@
 """HTTP on loopback: every request is noted when it arrives and when it is answered."""
 
+import contextlib
+import functools
 import socket
 import socketserver
 import struct
@@ -57,7 +59,7 @@ class Exchange:
 
 
 class Api(Protocol):
-    """One of the platform's APIs. A later one (Extensions, Telemetry) stands beside the Runtime API on the same server."""
+    """One of the platform's APIs. A later one (Extensions, Telemetry) stands beside the first on the same server."""
 
     prefix: str
 
@@ -115,7 +117,7 @@ class Server:
         with self._lock:
             open_ones = list(self._connections)
         for connection in open_ones:
-            _quietly(lambda connection=connection: connection.shutdown(socket.SHUT_RDWR))
+            _quietly(functools.partial(connection.shutdown, socket.SHUT_RDWR))
         self._server.server_close()
 
 
@@ -127,7 +129,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 def _handler_of(server: Server) -> type[socketserver.StreamRequestHandler]:
     class Handler(socketserver.StreamRequestHandler):
-        """One connection. Not http.server's, which refuses header lines above 64 KiB: the runtime's X-Ray cause may have 1 MiB."""
+        """One connection. Not http.server's, which refuses lines above 64 KiB: an X-Ray cause may have 1 MiB."""
 
         disable_nagle_algorithm = True
 
@@ -194,7 +196,5 @@ def _handler_of(server: Server) -> type[socketserver.StreamRequestHandler]:
 
 def _quietly(action: "Callable[[], Any]") -> None:
     """A client that is killed in the middle of a request is part of what is simulated."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         action()
-    except (OSError, ValueError):
-        pass

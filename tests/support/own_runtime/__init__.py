@@ -1,4 +1,4 @@
-"""A Lambda runtime that is not awslambdaric: thirty lines over http.client, as people write them for custom runtimes."""
+"""A Lambda runtime that is not awslambdaric: a few lines over http.client, as people write them."""
 
 from pathlib import Path
 

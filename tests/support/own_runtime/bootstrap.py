@@ -29,6 +29,6 @@ while True:
     context = types.SimpleNamespace(
         aws_request_id=request_id,
         invoked_function_arn=headers["Lambda-Runtime-Invoked-Function-Arn"],
-        get_remaining_time_in_millis=lambda: deadline_ms - time.time_ns() // 1_000_000,
+        get_remaining_time_in_millis=lambda until=deadline_ms: until - time.time_ns() // 1_000_000,
     )
     request("POST", f"{PATH}{request_id}/response", json.dumps(handler(json.loads(event), context)))

@@ -1,9 +1,10 @@
-"""Stand-in for the managed runtime's /var/runtime/bootstrap.py: the same search path and the same handling of .pth files.
+"""Stand-in for the managed runtime's /var/runtime/bootstrap.py: the same search path, the same handling of .pth files.
 
-The runtime client is imported before the search path changes, so a function cannot shadow it; then the layer's two folders and
-the task root go to the front; then the .pth files in them are run; PYTHONPATH, when the function has set it, turns all of
-it off but the task root. COLDSPAN_LOCAL_OPT names the layer's folder where it could not be mounted at /opt.
+The runtime client is imported before the search path changes, so a function cannot shadow it; then the layer's two
+folders and the task root go to the front; then the .pth files in them are run; PYTHONPATH, when the function has set
+it, turns all of it off but the task root. COLDSPAN_LOCAL_OPT names the layer's folder where it is not at /opt.
 """
+# ruff: noqa: INP001 - a script in a folder that becomes /var/runtime
 
 import os
 import site
