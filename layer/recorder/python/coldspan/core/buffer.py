@@ -47,7 +47,7 @@ class Buffer:
         def guarded(*args, **kwargs):
             try:
                 return step(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001  # the contract: a fault of ours is counted, never raised
+            except Exception as error:  # the contract: a fault of ours is counted, never raised
                 # No call for a RecursionError: at the limit of the stack, it would raise the next one.
                 if type(error) is not RecursionError and raised_by_signal(error):
                     raise
@@ -59,7 +59,7 @@ class Buffer:
 
 
 def raised_by_signal(error) -> bool:
-    """Whether a signal handler of the customer's raised it while our code ran, as time limits do: then it is not ours to stop.
+    """Whether a signal handler of the customer's raised it while our code ran, as time limits do: not ours to stop.
 
     It shows by a function on the exception's way that was given the frame below it, as signal handlers are.
     """

@@ -14,7 +14,7 @@ FAILED = ("partial", "throttled", "timeout", "error")
 
 
 class Drain:
-    """What one process sends. `pending` holds what did not fit into the last budget, as (send, bytes, counts told by it)."""
+    """What one process sends. `pending` holds what the last budget had no room for: (send, bytes, counts told by it)."""
 
     def __init__(self, seam, write=stdout.write, daemon=None) -> None:
         self.seam = seam
