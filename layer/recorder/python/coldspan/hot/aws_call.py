@@ -82,7 +82,7 @@ class AwsCalls:
             value = params.get(parameter)
             if type(value) is str and len(value) <= _VALUE_CHARS:
                 attributes[name] = [value] if listed else value
-            elif listed and value:
+            elif listed and isinstance(value, dict):
                 attributes[name] = [str(key)[:_VALUE_CHARS] for key in list(value)[:10]]
         call = self.scope.begin(AWS, plan.service, operation)
         if call is None:
