@@ -1,6 +1,13 @@
 """Every environment variable the recorder reads, read once. What cannot be understood keeps its default and is named."""
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Get = Callable[..., str]
+
+
 class Settings:
     """The settings of one process. Durations in the unit of their name; `problems` names the variables that were refused."""
 
@@ -32,9 +39,9 @@ class Settings:
         "xray_address",
     )
 
-    def __init__(self, environ) -> None:
-        get = environ.get
-        self.problems = []
+    def __init__(self, environ: "Mapping[str, str]") -> None:
+        get: "Get" = environ.get  # type: ignore[assignment]
+        self.problems: "list[str]" = []
         self.enabled = self._switch(get, "COLDSPAN_ENABLED", default=True)
         self.async_handler = self._switch(get, "COLDSPAN_ASYNC_HANDLER", default=False)
         self.handler = get("COLDSPAN_HANDLER", "")
@@ -60,7 +67,7 @@ class Settings:
         self.log_level = get("AWS_LAMBDA_LOG_LEVEL", "")
         self.xray_address = "" if get("AWS_SAM_LOCAL") == "true" else get("AWS_XRAY_DAEMON_ADDRESS", "")
 
-    def _switch(self, get, name, *, default) -> bool:
+    def _switch(self, get: "Get", name: str, *, default: bool) -> bool:
         text = get(name, "").strip().lower()
         if text in ("true", "1", "yes", "on"):
             return True
@@ -70,7 +77,7 @@ class Settings:
             self.problems.append(name)
         return default
 
-    def _number(self, get, name, default, low, high):
+    def _number(self, get: "Get", name: str, default: float, low: float, high: float) -> float:
         text = get(name, "")
         if not text:
             return default
@@ -83,13 +90,13 @@ class Settings:
         self.problems.append(name)
         return default
 
-    def _choice(self, get, name, choices):
+    def _choice(self, get: "Get", name: str, choices: "tuple[str, ...]") -> str:
         text = get(name, "").strip().lower()
         if text and text not in choices:
             self.problems.append(name)
         return text if text in choices else choices[0]
 
 
-def _names(text):
+def _names(text: str) -> "tuple[str, ...]":
     """The parts of a comma-separated list, without blanks and empty parts."""
     return tuple([part.strip() for part in text.split(",") if part.strip()]) if text else ()

@@ -2,6 +2,16 @@
 
 from coldspan.core import limits
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    from coldspan.core.record import Call, Invocation
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
 _TAKES_ARGS = 0x04  # inspect.CO_VARARGS
 
 
@@ -15,16 +25,16 @@ class Buffer:
     __slots__ = ("drops", "errors", "strays", "waiting")
 
     def __init__(self) -> None:
-        self.waiting = []
-        self.strays = []
-        self.drops = {}
-        self.errors = {}
+        self.waiting: "list[Invocation]" = []
+        self.strays: "list[Call]" = []
+        self.drops: "dict[str, int]" = {}
+        self.errors: "dict[str, int]" = {}
 
-    def drop(self, reason, count=1) -> None:
+    def drop(self, reason: str, count: int = 1) -> None:
         """Count something that will never leave."""
         self.drops[reason] = self.drops.get(reason, 0) + count
 
-    def add_invocation(self, invocation) -> None:
+    def add_invocation(self, invocation: "Invocation") -> None:
         """Queue a finished invocation; the oldest makes room, because the newest is the one being looked for."""
         if len(self.waiting) >= limits.INVOCATIONS_WAITING:
             lost = self.waiting.pop(0)
@@ -33,18 +43,18 @@ class Buffer:
                 self.drop("calls_buffer_full", len(lost.calls))
         self.waiting.append(invocation)
 
-    def add_stray(self, call) -> None:
+    def add_stray(self, call: "Call") -> None:
         """Queue a call that ended outside a live invocation."""
         if len(self.strays) >= limits.CALLS_OUTSIDE:
             self.drop("calls_buffer_full")
         else:
             self.strays.append(call)
 
-    def shielded(self, step):
+    def shielded(self, step: "Callable[P, R]") -> "Callable[P, R | None]":
         """Wrap a step of ours so that its fault costs one count and gives None: the only broad except in the recorder."""
         name = step.__name__
 
-        def guarded(*args, **kwargs):
+        def guarded(*args: "P.args", **kwargs: "P.kwargs") -> "R | None":
             try:
                 return step(*args, **kwargs)
             except Exception as error:  # the contract: a fault of ours is counted, never raised

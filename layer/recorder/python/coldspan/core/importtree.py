@@ -1,9 +1,13 @@
 """What the environment's start spent on imports, from the import hook's raw list."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MODULES = 2_000  # listed at most; the sums always count all
 
 
-def summarise(tree, task_root, layer_roots):
+def summarise(tree: "list[list[Any]]", task_root: str, layer_roots: "tuple[str, ...]") -> "dict[str, Any]":
     """Give the import tree as a dict that JSON can carry.
 
     Takes:  [name, depth, total ns, self ns, origin] in the order in which imports began; folders as prefixes of origins.
@@ -11,7 +15,7 @@ def summarise(tree, task_root, layer_roots):
             where, self ms, modules], the costliest first; `tree`: [name, depth, total ms, self ms], in the order of imports.
     """
     split = {"runtime": 0, "layer": 0, "application": 0}
-    packages = {}
+    packages: "dict[tuple[str, str], list[int]]" = {}
     for name, _, _, own, origin in tree:
         where = _where(origin, task_root, layer_roots)
         split[where] += own
@@ -31,7 +35,7 @@ def summarise(tree, task_root, layer_roots):
     }
 
 
-def _where(origin, task_root, layer_roots):
+def _where(origin: "str | None", task_root: str, layer_roots: "tuple[str, ...]") -> str:
     if origin:
         for root in layer_roots:
             if origin.startswith(root):
@@ -41,5 +45,5 @@ def _where(origin, task_root, layer_roots):
     return "runtime"
 
 
-def _ms(ns):
+def _ms(ns: int) -> float:
     return round(ns / 1e6, 3)

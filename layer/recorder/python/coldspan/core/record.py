@@ -4,6 +4,12 @@
 traceback or a request. `CallToolResult` is what leaves; `core.result` makes it when the drain runs.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coldspan.core.trace import TraceHeader
+
 # Where a call's failure came from, as far as the exception itself says it.
 TIMEOUT = "timeout"
 CONNECTION = "connection"
@@ -47,7 +53,16 @@ class Call:
         "tool",
     )
 
-    def __init__(self, owner, parent, kind, tool, operation, span_id, epoch_ns) -> None:
+    def __init__(
+        self,
+        owner: "Invocation",
+        parent: "Call | Invocation",
+        kind: str,
+        tool: str,
+        operation: str,
+        span_id: int,
+        epoch_ns: int,
+    ) -> None:
         self.owner = owner
         self.parent = parent
         self.kind = kind
@@ -57,7 +72,11 @@ class Call:
         self.epoch_ns = epoch_ns
         self.start_ns = self.end_ns = self.http_status = self.retries = self.throttles = 0
         self.error_type = self.error_text = self.cause = ""
-        self.items = self.items_failed = self.phases = self.attributes = self.payload = None
+        self.items: "int | None" = None
+        self.items_failed: "int | None" = None
+        self.phases: "list[int] | None" = None
+        self.attributes: "dict[str, Any] | None" = None
+        self.payload: "Any" = None
         self.late = False
 
 
@@ -99,25 +118,31 @@ class Invocation:
         "_trace",
     )
 
-    def __init__(self, kind, request_id, span_id, start_ns, epoch_ns) -> None:
+    def __init__(self, kind: str, request_id: str, span_id: int, start_ns: int, epoch_ns: int) -> None:
         self.kind = kind
         self.request_id = request_id
         self.span_id = span_id
         self.start_ns = start_ns
         self.epoch_ns = epoch_ns
-        self.calls = []
-        self.open = {}
+        self.calls: "list[Call]" = []
+        self.open: "dict[int, Call]" = {}
         self.deadline_ms = self.end_ns = self.posted_ns = 0
         self.cpu_ns = self.handler_ns = self.overhead_ns = self.state = 0
         self.closed = self.replay = False
         self.outcome = self.error_type = self.error_text = self.function_arn = self.tenant_id = self.trace_text = ""
         self.flush = "after_response"
         self.start = "warm"
-        self.annotations = self.metrics = self.dropped = self.trigger = self._trace = None
-        self.batch_failures = self.queue_ms = self.response_bytes = None
+        self.annotations: "dict[str, Any] | None" = None
+        self.metrics: "list[tuple[str, Any, str]] | None" = None
+        self.dropped: "dict[str, int] | None" = None
+        self.trigger: "Any" = None
+        self._trace: "TraceHeader | None" = None
+        self.batch_failures: "int | None" = None
+        self.queue_ms: "float | None" = None
+        self.response_bytes: "int | None" = None
 
     @property
-    def trace(self):
+    def trace(self) -> "TraceHeader | None":
         """The TraceHeader, or None; taken apart when first asked for."""
         if self._trace is None and self.trace_text:
             from coldspan.core.trace import parse
@@ -128,11 +153,11 @@ class Invocation:
         return self._trace
 
     @trace.setter
-    def trace(self, header) -> None:
+    def trace(self, header: "TraceHeader | None") -> None:
         self._trace = header
 
     @property
-    def calls_open(self):
+    def calls_open(self) -> int:
         """How many calls had begun and not ended."""
         return len(self.open)
 
@@ -167,7 +192,27 @@ class CallToolResult:
         "trace_id",
     )
 
+    tool: str
+    operation: str
+    status: str
+    message: str
+    duration_ms: float
+    timestamp: int
+    trace_id: str
+    span_id: str
+    parent_id: str
+    attempts: int
+    items: "int | None"
+    items_failed: "int | None"
+    phases: "dict[str, float]"
+    attributes: "dict[str, Any]"
+    payload: "Any"
+    kind: str
+    late: bool
+    request_id: str
+    throttles: int
+
     @property
-    def success(self):
+    def success(self) -> bool:
         """Whether the call did all that it was asked."""
         return self.status == "ok"

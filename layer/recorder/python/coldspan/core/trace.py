@@ -10,7 +10,7 @@ class TraceHeader:
 
     __slots__ = ("flag", "parent", "rest", "root", "sampled")
 
-    def __init__(self, root, parent, flag, rest) -> None:
+    def __init__(self, root: str, parent: str, flag: str, rest: "list[str]") -> None:
         self.root = root
         self.parent = parent
         self.flag = flag
@@ -18,12 +18,12 @@ class TraceHeader:
         self.rest = rest
 
     @property
-    def trace_id(self):
+    def trace_id(self) -> str:
         """32 hex digits, or "" when the root is not of X-Ray's shape."""
         return self.root[2:10] + self.root[11:] if self.root else ""
 
 
-def parse(header):
+def parse(header: "str | None") -> "TraceHeader | None":
     """Give the TraceHeader of a header's text, or None when it names no well-formed root."""
     if not header:
         return None
@@ -49,11 +49,11 @@ def parse(header):
     return TraceHeader(root, parent.lower() if _is_hex(parent, 16) else "", flag, rest)
 
 
-def _is_root(text) -> bool:
+def _is_root(text: str) -> bool:
     return len(text) == 35 and text[:2] == "1-" and text[10] == "-" and _is_hex(text[2:10], 8) and _is_hex(text[11:], 24)
 
 
-def _is_hex(text, length) -> bool:
+def _is_hex(text: str, length: int) -> bool:
     if len(text) != length or not text.isalnum():  # int() takes signs, blanks and underscores too
         return False
     try:
@@ -63,7 +63,7 @@ def _is_hex(text, length) -> bool:
     return text.isascii()
 
 
-def xray_header(trace, span_id):
+def xray_header(trace: TraceHeader, span_id: int) -> str:
     """The header to send downstream: our span as Parent, every unknown part kept."""
     parts = ["Root=" + trace.root, "Parent=%016x" % span_id]
     if trace.flag:
@@ -71,6 +71,6 @@ def xray_header(trace, span_id):
     return ";".join(parts + trace.rest)
 
 
-def traceparent(trace, span_id):
+def traceparent(trace: TraceHeader, span_id: int) -> str:
     """The W3C header (Trace Context level 1, version 00) for the same position in the trace."""
     return "00-%s-%016x-%s" % (trace.trace_id, span_id, "01" if trace.sampled else "00")

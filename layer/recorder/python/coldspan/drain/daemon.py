@@ -4,10 +4,12 @@ from os import getpid
 
 from coldspan.core.buffer import raised_by_signal
 
-DEFAULT_PORT = 2000
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
 
 
-def parse_address(text):
+def parse_address(text: str) -> "tuple[str, int] | None":
     """(host, port) of AWS_XRAY_DAEMON_ADDRESS: `ip:port` or `tcp:ip:port udp:ip:port`. None when there is none."""
     for part in text.split():
         if part.startswith("tcp:"):
@@ -23,12 +25,12 @@ class Daemon:
 
     __slots__ = ("address", "pid", "socket")
 
-    def __init__(self, address) -> None:
+    def __init__(self, address: "tuple[str, int]") -> None:
         self.address = address
-        self.socket = None
+        self.socket: "socket | None" = None
         self.pid = 0
 
-    def send(self, datagram):
+    def send(self, datagram: bytes) -> str:
         """Send one datagram. Gives "" or the reason why it was lost."""
         try:
             if self.socket is None or self.pid != getpid():

@@ -7,7 +7,7 @@ from coldspan.core.buffer import raised_by_signal
 STDOUT = 1
 
 
-def write(line) -> bool:
+def write(line: bytes) -> bool:
     """Write the whole line (bytes, newline included) to stdout. False when nothing of it could be written.
 
     By file descriptor, because sys.stdout may be the customer's own; one write a line, because the platform makes one

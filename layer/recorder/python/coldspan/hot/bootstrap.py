@@ -8,11 +8,27 @@ from types import CoroutineType
 
 from coldspan.hot.patch import MARK, drop_own_frame
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.core.record import Invocation
+
+    Handler = Callable[..., Any]
+
 # Invocation.state: how far it got.
 BEGUN, ENTERED, RETURNED, RAISED, POSTED = range(5)
 
 
-def wrap(handler, describe, enter, succeed, fail, drive=None):
+def wrap(
+    handler: "Any",
+    describe: "Callable[[Handler, Handler], None]",
+    enter: "Callable[[tuple[Any, ...], dict[str, Any]], Invocation | None]",
+    succeed: "Callable[[Invocation, Any], None]",
+    fail: "Callable[[Invocation, BaseException], None]",
+    drive: "Callable[[Any], Any] | None" = None,
+) -> "Any":
     """Give a callable that runs the handler once and tells its three steps.
 
     All four steps must be shielded. `describe(wrapper, handler)` copies name and attributes; `enter(args, kwargs)` gives
@@ -23,7 +39,7 @@ def wrap(handler, describe, enter, succeed, fail, drive=None):
     if not callable(handler) or hasattr(handler, MARK):
         return handler
 
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: "Any", **kwargs: "Any") -> "Any":
         invocation = enter(args, kwargs)
         try:
             result = handler(*args, **kwargs)

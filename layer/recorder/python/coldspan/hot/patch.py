@@ -1,12 +1,19 @@
 """Replace an attribute of somebody's class once, so that it can be put back and a second copy of us sees it."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Patches = list[tuple[Any, str, Any]]
+
 MARK = "__coldspan__"
 # By the descriptor: a class of exceptions may define the attribute itself, and then it may do anything.
 _TRACEBACK = BaseException.__traceback__
 _PLAIN = (type(lambda: None), staticmethod, classmethod)
 
 
-def replace(owner, name, make, patches) -> None:
+def replace(owner: "Any", name: str, make: "Callable[[Any], Any]", patches: "Patches") -> None:
     """Set `owner.name` to `make(original)` and note it in `patches` as (owner, name, original).
 
     Does nothing when the attribute is missing, is inherited, or carries the mark of another copy of coldspan.
@@ -44,7 +51,7 @@ def _binding(original):
     return bound
 
 
-def restore(patches) -> None:
+def restore(patches: "Patches") -> None:
     """Put back what `replace` noted, newest first; what somebody else has wrapped since is left alone."""
     while patches:
         owner, name, original = patches.pop()
@@ -53,7 +60,7 @@ def restore(patches) -> None:
             setattr(owner, name, original)
 
 
-def drop_own_frame(error) -> None:
+def drop_own_frame(error: BaseException) -> None:
     """Take our frame off an exception that passes through us, so that its traceback is the same as without us.
 
     To be called in the `except` block of the wrapper itself, before a bare `raise`: a re-raise adds no entry for the frame

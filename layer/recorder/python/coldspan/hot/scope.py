@@ -8,8 +8,15 @@ from time import monotonic_ns, time_ns
 from coldspan.core import limits
 from coldspan.core.record import Call, Invocation
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coldspan.boot.settings import Settings
+    from coldspan.core.buffer import Buffer
+
 # The Scope of this process once the recorder has started; what is called by hand finds it here.
-active = None
+active: "Scope | None" = None
 
 
 class Scope:
@@ -21,13 +28,20 @@ class Scope:
 
     __slots__ = ("buffer", "clock", "current", "listeners", "outside", "random", "settings", "wall")
 
-    def __init__(self, buffer, settings, clock=monotonic_ns, wall=time_ns) -> None:
+    def __init__(
+        self,
+        buffer: "Buffer",
+        settings: "Settings",
+        clock: "Callable[[], int]" = monotonic_ns,
+        wall: "Callable[[], int]" = time_ns,
+    ) -> None:
         self.buffer = buffer
         self.settings = settings
         self.clock = clock
         self.wall = wall
-        self.current = ContextVar("coldspan", default=None)
-        self.listeners = None  # the customer's hooks around calls: set by hot.byhand
+        self.current: "ContextVar[Call | Invocation | None]" = ContextVar("coldspan", default=None)
+        # the customer's hooks around calls: set by hot.byhand
+        self.listeners: "Callable[[Call, str], None] | None" = None
         self.reseed()
         self.outside = Invocation("init", "", self.new_id(), clock(), wall())
 
@@ -35,11 +49,11 @@ class Scope:
         """Start a new sequence of ids: after a fork and after a restore two environments would share one."""
         self.random = Random(int.from_bytes(urandom(16), "big"))
 
-    def new_id(self):
+    def new_id(self) -> int:
         """A random 64 bit id, never 0."""
         return self.random.getrandbits(64) or 1
 
-    def position(self):
+    def position(self) -> "Call | Invocation | None":
         """The innermost Call still open, else the live Invocation, else None. What has ended is climbed over."""
         node = self.current.get()
         while type(node) is Call and node.end_ns:
@@ -48,7 +62,7 @@ class Scope:
             return None
         return node
 
-    def begin(self, kind, tool, operation):
+    def begin(self, kind: str, tool: str, operation: str) -> "Call | None":
         """Open a Call at the running position and make it the position. None when the invocation holds too many."""
         entered = self.clock()
         node = self.current.get()
@@ -72,12 +86,12 @@ class Scope:
         owner.overhead_ns += now - entered
         return call
 
-    def leave(self, call) -> None:
+    def leave(self, call: "Call") -> None:
         """Make the call's parent the position again, while the call goes on (a stream that is read later)."""
         if self.current.get() is call:
             self.current.set(call.parent)
 
-    def end(self, call) -> None:
+    def end(self, call: "Call") -> None:
         """Close the call, once. It goes to its invocation, or, when that has been drained, to the strays as late."""
         now = self.clock()
         if call.end_ns:
