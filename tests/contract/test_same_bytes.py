@@ -121,6 +121,35 @@ def test_failures_inside_the_hooked_libraries_are_posted_as_without_us_promise_1
     assert {"ConditionalCheckFailedException", "EndpointConnectionError", "ConnectionError", "HTTPError"} <= kinds
 
 
+@pytest.mark.parametrize("python", runtimes.interpreters())
+def test_imports_that_fail_inside_the_handler_are_posted_as_without_us_promise_1(both, python):
+    """The import hook leaves no frame in a traceback, and no module half made."""
+    done = both("imports.handler", events("imports"), **of_python(python))
+    assert len(done["posted"]) == len(cases("imports"))
+    assert not [body for *_, body in done["posted"] if b"coldspan" in body]
+
+
+def test_a_marshaller_of_the_functions_own_is_used_as_without_us_promise_5(both):
+    """The runtime client lets a function replace how events are read and results written: we do not stand in between."""
+    done = both("marshaller.handler", [b'"text"', b'"refuse"', b"{not json", b"5"])
+    assert [body for *_, body in done["posted"]][0] == b"<TEXT>"
+
+
+@pytest.mark.parametrize("python", runtimes.interpreters())
+def test_what_an_invocation_leaves_behind_is_freed_as_without_us_promise_5(both, python):
+    """Context, result, error and locals go when they would have gone: nothing of ours holds them, not even in a cycle."""
+    ways = [b"{}", b"{}", b'{"raise": 1}', b"{}", b'{"raise": 1}', b'{"raise": 1}', b"{}"]
+    done = both("references.handler", ways, **of_python(python))
+    assert json.loads(done["posted"][1][3]) == {"alive": []}
+
+
+@pytest.mark.parametrize("module", ["results", "failures", "echo"])
+def test_json_logs_are_as_without_us_promise_1(both, module):
+    """With JSON logs the runtime writes its own lines as objects; they and what is posted stay as they are."""
+    environment = {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}
+    both(f"{module}.handler", EVENTS if module == "echo" else events(module), environment=environment)
+
+
 @pytest.fixture(scope="module")
 def stub():
     """One server for both runs: its address is in the messages."""

@@ -24,6 +24,8 @@ MODULES = {
     "broken_handler.py": "handler = 'text'\n",
     "broken_getattr.py": "def __getattr__(name):\n    raise ValueError('module says ' + name)\n",
     "broken_lazy.py": "def __getattr__(name):\n    import broken_import\n",
+    "circular_one.py": "import circular_two\nvalue = 1\n",
+    "circular_two.py": "from circular_one import value\n",
 }
 
 

@@ -6,7 +6,7 @@ from coldspan_console.platform.output import is_document
 from coldspan_console.platform.server import ANSWER, REQUEST
 
 ADDRESS = re.compile(rb"\bat 0x[0-9a-f]+")  # what repr() adds to an object without a name
-MOMENT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|\[\d{13}\]")  # of the runtime's own log lines
+MOMENT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z|\[\d{13}\]")  # of the runtime's own log lines
 
 
 def normalised(data, platform):
