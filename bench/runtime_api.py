@@ -19,7 +19,7 @@ from pathlib import Path
 ITEM = json.dumps({"Item": {"id": {"S": "o-1"}, "sku": {"S": "a-7"}, "count": {"N": "2"}}}).encode()
 PRICE = json.dumps({"price": 1250, "currency": "EUR"}).encode()
 EVENT = json.dumps({"order": "o-1"}).encode()
-TRACE = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled="
+TRACE = "Root=1-67891233-%024x;Parent=53995c3f42cd8ad8;Sampled=%d"  # a root of its own for each invocation
 
 
 class EndedError(Exception):
@@ -67,6 +67,7 @@ class Server:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.sink = self.listen(self.serve_sink)
+        self.invocations = 0
         self.datagrams = 0
         self.requests: dict[str, int] = {}
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -214,12 +215,13 @@ class Server:
     def invoke(self, environment: Environment, number: int, *, sampled: bool, event: bytes = EVENT) -> Timing:
         """Hand over one event and serve until the function asks for the one after it."""
         connection, environment.waiting = environment.waiting, None
+        self.invocations += 1
         before = len(environment.log)
         extra = (
             f"Lambda-Runtime-Aws-Request-Id: 8f507cfc-xmpl-4697-b07a-{number:012d}\r\n"
             f"Lambda-Runtime-Deadline-Ms: {int(time.time() * 1000) + 30_000}\r\n"
             "Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:orders\r\n"
-            f"Lambda-Runtime-Trace-Id: {TRACE}{int(sampled)}\r\n"
+            f"Lambda-Runtime-Trace-Id: {TRACE % (0xABCDEF000000000000000000 + self.invocations, sampled)}\r\n"
         )
         reply(connection, event, extra=extra.encode())
         environment.sent_ns = time.perf_counter_ns()

@@ -40,7 +40,7 @@ def section(function: str, rows: dict[str, dict]) -> list[str]:
         lines += instructions(rows, bare["instructions"])
     if bare.get("warm"):
         lines += times(rows)
-    if bare.get("cold"):
+    if bare.get("cold") or bare.get("modules"):
         lines += cold(rows, bare)
     return lines
 
@@ -95,17 +95,26 @@ def cold(rows: dict[str, dict], bare: dict) -> list[str]:
         "| | init ms | first invocation ms | RSS MB | RSS MB, warm | PSS MB, warm | modules | modules, warm |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    shown = (
+        ("init_ms", 1, 1),
+        ("first_ms", 1, 1),
+        *((f"{key}_bytes", 1e6, 2) for key in ("rss_init", "rss_warm", "pss_warm")),
+    )
     for name, row in rows.items():
-        if "cold" not in row:
+        if name not in SETUPS:
             continue
-        base = {} if name == "bare" else bare["cold"]
-        cells = [f"{row['cold'][key] - base.get(key, 0):.1f}" for key in ("init_ms", "first_ms")]
-        keys = ("rss_init_bytes", "rss_warm_bytes", "pss_warm_bytes")
-        cells += [f"{(row['cold'][key] - base.get(key, 0)) / 1e6:.2f}" for key in keys]
-        loaded, plain = row.get("modules", {}), {} if name == "bare" else bare.get("modules", {})
-        cells += [str(loaded[key] - plain.get(key, 0)) if key in loaded else "" for key in ("init", "first")]
+        base = {} if name == "bare" else bare
+        cells = [added(row, base, "cold", key, unit, digits) for key, unit, digits in shown]
+        cells += [added(row, base, "modules", key, 1, 0) for key in ("init", "first")]
         lines.append(f"| {SETUPS[name].title} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def added(row: dict, base: dict, part: str, key: str, unit: float, digits: int) -> str:
+    """One cell: the value less the base's; empty when it was not measured."""
+    if key not in row.get(part, {}):
+        return ""
+    return f"{(row[part][key] - base.get(part, {}).get(key, 0)) / unit:.{digits}f}"
 
 
 def size_section(layers: dict[str, dict]) -> list[str]:
