@@ -21,6 +21,7 @@ class Seam:
 
     __slots__ = (
         "absent",
+        "boot_ns",
         "buffer",
         "describe_event",
         "drain",
@@ -44,7 +45,7 @@ class Seam:
         self.absent = True  # until the runtime client's methods are wrapped
         self.describe_event = None
         self.started = False
-        self.restore_ns = 0
+        self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
         self.init_end_ns = 0  # CLOCK_BOOTTIME, the clock of a process's start time in /proc

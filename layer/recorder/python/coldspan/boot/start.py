@@ -4,8 +4,7 @@ import os
 import sys
 from time import monotonic_ns
 
-BEGAN_NS = monotonic_ns()
-
+from coldspan.boot import BEGAN_NS
 from coldspan.boot.settings import Settings
 from coldspan.core.buffer import Buffer
 from coldspan.hot import scope as hot_scope
@@ -72,6 +71,10 @@ def _start(buffer) -> None:
         from coldspan.boot import restored
 
         restored.install(seam)
+    hooks = sys.modules.get("coldspan.hot.listeners")
+    if hooks is not None:  # registered before there was a recorder: coldspan among the function's own packages
+        hooks.attach(scope)
+    seam.boot_ns = monotonic_ns() - BEGAN_NS
 
 
 def _hook(scope, where):

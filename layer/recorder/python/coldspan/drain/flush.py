@@ -173,6 +173,8 @@ class Drain:
             init["ms"] = round((seam.init_end_ns - process_start_ns()) / 1e6, 3)
             if invocation.start != "provisioned":  # nobody waited for that one
                 facts["init_ms"] = init["ms"]
+        if seam.boot_ns:
+            init["coldspan_ms"] = round(seam.boot_ns / 1e6, 3)
         if seam.restore_ns:
             init["after_restore_ms"] = round(seam.restore_ns / 1e6, 3)
         init["calls"] = init_results
