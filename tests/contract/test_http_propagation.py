@@ -102,7 +102,7 @@ def test_the_customers_request_objects_look_as_before(server, live):
 
 
 def test_a_trace_listener_of_the_customers_stays(server, live):
-    """httpx's own trace extension stops working for the customer."""
+    """The trace extension of httpx stops working for the customer."""
     heard = []
     with httpx.Client(trust_env=False) as client:
         client.get(server.url("/t", "localhost"), extensions={"trace": lambda event, info: heard.append(event)})

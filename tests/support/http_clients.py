@@ -1,4 +1,4 @@
-"""The HTTP clients that are hooked, each as one function `fetch(url, ...)` that does a whole request the client's own way."""
+"""The HTTP clients that are hooked, each as one function `fetch(url, ...)` that does a whole request in its own way."""
 
 import asyncio
 import contextlib
@@ -31,11 +31,8 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sample
 
 
 @contextlib.contextmanager
-def hooked(scope, *, invocation=True, last=()):
-    """Install every HTTP hook on `scope` inside a live invocation; give it, and take all away again.
-
-    `last` names modules whose hooks are installed after `invocation.ready()` only.
-    """
+def hooked(scope, *, invocation=True):
+    """Install every HTTP hook on `scope` inside a live invocation; give it, and take all away again."""
     patches = []
     http_client_hook.install(http.client, scope, patches)
     urllib3_hook.install(urllib3.connectionpool, scope, patches)

@@ -1,12 +1,12 @@
 """A scripted HTTP(S) server on the loopback: each path says what is written to the socket, down to the byte.
 
-    with HttpServer() as server:
-        server.script["/half"] = truncated(100, b"only this")
-        requests.get(server.url("/half"))
+with HttpServer() as server:
+    server.script["/half"] = truncated(100, b"only this")
+    requests.get(server.url("/half"))
 """
 
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -250,7 +250,7 @@ def certificate():
 
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         made = (
             x509.CertificateBuilder()
@@ -258,16 +258,14 @@ def certificate():
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )
         encoding = serialization.Encoding.PEM
-        secret = key.private_bytes(
-            encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         _certificate = made.public_bytes(encoding).decode(), secret.decode()
     return _certificate
 

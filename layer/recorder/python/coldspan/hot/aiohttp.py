@@ -119,10 +119,9 @@ class AiohttpSteps:
         if response.status == 101 or content is None or response.closed:
             http.scope.end(call)
             return
-        http.unread.tie(response, call, True, http.scope.clock())
+        tie = http.unread.tie(response, call, True, http.scope.clock())
         http.scope.leave(call)
-        key = id(response)
-        tie = http.unread[key]
+        key = tie.key
         ended = self.ended
         content.on_eof(lambda: ended(key, tie))
 

@@ -7,11 +7,11 @@ from coldspan.core.hosts import normalise
 from coldspan.core.record import CANCELLED, CONNECTION, ERROR, HTTP, TIMEOUT, USER, Call
 from coldspan.hot.propagate import matcher
 
-# Source: OpenTelemetry semantic conventions, http.request.method: RFC 9110, PATCH and QUERY; anything else is `_OTHER`.
+# Source: OpenTelemetry semantic conventions, http.request.method: RFC 9110, PATCH, QUERY; anything else is `_OTHER`.
 METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "QUERY", "CONNECT", "TRACE"))
 PORTS = {"http": 80, "https": 443}
 
-# Names in an exception's line of classes, looked at in this order. urllib3 1.x derives NewConnectionError from its timeout.
+# Names in an exception's line of classes, in this order: urllib3 1.x derives NewConnectionError from its timeout.
 _CAUSES = (
     (CANCELLED, frozenset(("CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt", "SystemExit"))),
     (CONNECTION, frozenset(("NewConnectionError", "NameResolutionError"))),
@@ -41,8 +41,8 @@ _URL_ERRORS = frozenset(("InvalidURL", "LocationValueError", "UnsupportedProtoco
 class Track:
     """A call by what it waits for: own tells that it ends there, mark_ns is where the running phase began.
 
-    For what always tells when it goes: a connection below urllib3 is closed on every error, a response of http.client is
-    closed by its finalizer.
+    For what always tells when it goes: a connection below urllib3 is closed on every error, a response of http.client
+    by its finalizer.
     """
 
     __slots__ = ("call", "mark_ns", "own")
@@ -67,14 +67,15 @@ class Ties(dict):
     def __init__(self, gone) -> None:
         self._gone = gone
 
-    def tie(self, owner, call, own, now) -> None:
-        """Remember that `call` ends (own), or has its phases, with `owner`; `now` is when the running phase began."""
+    def tie(self, owner, call, own, now):
+        """Remember that `call` ends (own), or has its phases, with `owner`; `now` is when its phase began."""
         tie = Tie(owner, self._gone)
         tie.key = key = id(owner)
         tie.call = call
         tie.own = own
         tie.mark_ns = now
         self[key] = tie
+        return tie
 
 
 class HttpCalls:
@@ -93,7 +94,7 @@ class HttpCalls:
         self.unread = Ties(scope.buffer.shielded(self.response_gone))
 
     def enclosing(self):
-        """The open AWS or HTTP Call at the running position: what happens below it is part of it. None when there is none."""
+        """The open AWS or HTTP Call at the running position, or None: what happens below it is part of it."""
         node = self.current.get()
         while type(node) is Call:
             if not node.end_ns:
@@ -143,7 +144,7 @@ class HttpCalls:
         """Capture what was sent and received, if that was asked for. Streams and files are left alone."""
         if self.capture == "off" or (self.capture == "errors" and call.http_status < 400 and not call.error_type):
             return
-        from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+        from coldspan.core.payload import capture  # only where payloads were asked for
 
         pair = {"request": request, "response": response}
         call.payload = {

@@ -1,7 +1,7 @@
 """http.client: calls of its own (urllib and direct use), phases for what stands on it (urllib3, requests, botocore).
 
-A call begins with the request line and ends with the body. Nothing of ours runs as the position in between, because the
-customer's code runs there.
+A call begins when its headers leave and ends with its body. It is not the position in between, because the customer's
+code runs there.
 """
 
 import sys
@@ -18,63 +18,43 @@ def install(module, scope, patches) -> None:
     shielded = scope.buffer.shielded
     connection = module.HTTPConnection
     sent, unread, clock = steps.http.sent, steps.http.unread, scope.clock
-    injects = steps.http.named is not None
 
-    requested, inject, send_failed = map(shielded, (steps.requested, steps.inject, steps.send_failed))
+    sending, send_failed = shielded(steps.sending), shielded(steps.send_failed)
     answered, answer_failed = shielded(steps.answered), shielded(steps.answer_failed)
     ended, body_failed, closed = map(shielded, (steps.ended, steps.body_failed, steps.closed))
     abandoned = shielded(steps.http.abandon)
 
-    def make_putrequest(original):
-        def putrequest(self, *args, **kwargs):
-            try:
-                result = original(self, *args, **kwargs)
-            except BaseException as error:
-                drop_own_frame(error)
-                raise
-            requested(self, args[1] if len(args) > 1 else kwargs.get("url"))
-            return result
-
-        return putrequest
-
     def make_endheaders(original):
         def endheaders(self, *args, **kwargs):
-            tie = sent.get(id(self))
-            if tie is None:
-                try:
-                    return original(self, *args, **kwargs)
-                except BaseException as error:
-                    drop_own_frame(error)
-                    raise
-            if injects:
-                inject(self, tie.call)
-            tie.mark_ns = clock()
+            track = sending(self)
             try:
                 result = original(self, *args, **kwargs)
             except BaseException as error:
-                send_failed(self, tie, error)
+                if track is not None:
+                    send_failed(self, track, error)
                 drop_own_frame(error)
                 raise
-            now = clock()
-            add(tie.call, SEND, now - tie.mark_ns)
-            tie.mark_ns = now
+            if track is not None:
+                now = clock()
+                add(track.call, SEND, now - track.mark_ns)
+                track.mark_ns = now
             return result
 
         return endheaders
 
     def make_getresponse(original):
         def getresponse(self):
-            tie = sent.pop(id(self), None)
+            track = sent.pop(id(self), None)
             began = clock()
             try:
                 response = original(self)
             except BaseException as error:
-                if tie is not None:
-                    answer_failed(self, tie, began, error)
+                if track is not None:
+                    answer_failed(self, track, began, error)
                 drop_own_frame(error)
                 raise
-            if tie is not None:
-                answered(tie, began, response)
+            if track is not None:
+                answered(track, began, response)
             return response
 
         return getresponse
@@ -82,9 +62,9 @@ def install(module, scope, patches) -> None:
     def make_close_connection(original):
         def close(self):
             if sent:
-                tie = sent.pop(id(self), None)
-                if tie is not None:
-                    abandoned(tie)
+                track = sent.pop(id(self), None)
+                if track is not None:
+                    abandoned(track)
             try:
                 return original(self)
             except BaseException as error:
@@ -102,9 +82,11 @@ def install(module, scope, patches) -> None:
                 drop_own_frame(error)
                 raise
             if self.fp is None:
-                tie = unread.pop(id(self), None)
-                if tie is not None:
-                    ended(self, tie)
+                track = unread.pop(id(self), None)
+                if track is not None:
+                    add(track.call, RECEIVE, clock() - track.mark_ns)
+                    if track.own:
+                        ended(self, track.call)
             return result
 
         return read
@@ -124,7 +106,6 @@ def install(module, scope, patches) -> None:
     replace(connection, "connect", timed(steps, CONNECT), patches)
     if hasattr(module, "HTTPSConnection"):
         replace(module.HTTPSConnection, "connect", timed(steps, TLS), patches)
-    replace(connection, "putrequest", make_putrequest, patches)
     replace(connection, "endheaders", make_endheaders, patches)
     replace(connection, "getresponse", make_getresponse, patches)
     replace(connection, "close", make_close_connection, patches)
@@ -174,57 +155,56 @@ class Steps:
 
     def call_of(self, connection):
         """The call that a connection works for: urllib3 connects before it sends, and then the position tells."""
-        tie = self.http.sent.get(id(connection))
-        return tie.call if tie is not None else self.http.enclosing()
+        track = self.http.sent.get(id(connection))
+        return track.call if track is not None else self.http.enclosing()
 
     def note_connected(self, connection, call, index, ns, inner) -> None:
         """Add the time a connection took; it is no part of the sending that it happened in."""
         own = ns - ((call.phases[CONNECT] if call.phases is not None else 0) - inner) if index == TLS else ns
         add(call, index, own)
-        tie = self.http.sent.get(id(connection))
-        if tie is not None:
-            tie.mark_ns += own
+        track = self.http.sent.get(id(connection))
+        if track is not None:
+            track.mark_ns += own
 
-    def requested(self, connection, url) -> None:
-        """The request line has been put: a call of our own begins, unless a stack above has one open."""
+    def sending(self, connection):
+        """The headers are about to leave: a call of our own begins, unless a stack above has one open. Gives its track."""
         http = self.http
         call = http.enclosing()
         if call is None:
-            call = http.begin(connection._method, *_target(connection, url))
-            if call is not None:
-                http.scope.leave(call)
-                http.sent.tie(connection, call, True, 0)
+            call = http.begin(connection._method, *_target(connection))
+            if call is None:
+                return None
+            http.scope.leave(call)
+            track = http.sent.tie(connection, call, True, 0)
         else:
-            http.sent[id(connection)] = Track(call, False, 0)
-
-    def inject(self, connection, call) -> None:
-        """The headers are about to leave: the last moment to add ours."""
-        http = self.http
-        if call.kind != AWS and http.named(connection._tunnel_host or connection.host):
+            track = http.sent[id(connection)] = Track(call, False, 0)
+        if http.named is not None and call.kind != AWS and http.named(connection._tunnel_host or connection.host):
             there = {line.partition(b":")[0].strip().lower() for line in connection._buffer}
             for name, value in headers_for(call):
                 if name.lower().encode("ascii") not in there:
                     connection.putheader(name, value)
+        track.mark_ns = self.clock()
+        return track
 
-    def send_failed(self, connection, tie, error) -> None:
+    def send_failed(self, connection, track, error) -> None:
         """Connecting or sending failed."""
-        add(tie.call, SEND, self.clock() - tie.mark_ns)
-        if tie.own:
+        add(track.call, SEND, self.clock() - track.mark_ns)
+        if track.own:
             self.http.sent.pop(id(connection), None)
-            self.http.fail(tie.call, error)
+            self.http.fail(track.call, error)
 
-    def answered(self, tie, began, response) -> None:
+    def answered(self, track, began, response) -> None:
         """Status and headers have come; the body follows."""
         now = self.clock()
-        call = tie.call
-        own = tie.own
+        call = track.call
+        own = track.own
         if not call.end_ns:
             phases = call.phases
             if phases is None:
                 phases = call.phases = [0] * 7
             phases[WAIT] += now - began
             if not own:
-                phases[SEND] += began - tie.mark_ns  # urllib3 sends the body after the headers
+                phases[SEND] += began - track.mark_ns  # urllib3 sends the body after the headers
         if not call.http_status or call.kind != AWS:
             call.http_status = response.status
         if response.fp is None or response.length == 0 or response.status == 101:
@@ -233,62 +213,60 @@ class Steps:
         else:
             self.http.unread[id(response)] = Track(call, own, now)
 
-    def answer_failed(self, connection, tie, began, error) -> None:
+    def answer_failed(self, connection, track, began, error) -> None:
         """No response came."""
-        add(tie.call, WAIT, self.clock() - began)
-        if tie.own:
+        add(track.call, WAIT, self.clock() - began)
+        if track.own:
             if type(error).__name__ in ("ResponseNotReady", "CannotSendRequest"):
-                self.http.sent[id(connection)] = tie  # a mistake in the order of calls, the request is still out
+                self.http.sent[id(connection)] = track  # a mistake in the order of calls, the request is still out
             else:
-                self.http.fail(tie.call, error)
+                self.http.fail(track.call, error)
 
-    def ended(self, response, tie) -> None:
+    def ended(self, response, call) -> None:
         """A read has brought the end of the body. http.client says nothing when it came too early."""
-        call = tie.call
-        add(call, RECEIVE, self.clock() - tie.mark_ns)
-        if tie.own:
-            if response.length:
-                call.error_type = "IncompleteRead"
-                call.error_text = "%d more bytes expected" % response.length
-                call.cause = CONNECTION
-            self.http.scope.end(call)
+        if response.length:
+            call.error_type = "IncompleteRead"
+            call.error_text = "%d more bytes expected" % response.length
+            call.cause = CONNECTION
+        self.http.scope.end(call)
 
     def body_failed(self, response, error) -> None:
         """A read has raised. A wrong argument is no end of the body."""
-        tie = self.http.unread.get(id(response))
-        if tie is not None and not (response.fp is not None and isinstance(error, (AttributeError, TypeError))):
-            self._finish(response, tie, error)
+        track = self.http.unread.get(id(response))
+        if track is not None and not (response.fp is not None and isinstance(error, (AttributeError, TypeError))):
+            self._finish(response, track, error)
 
     def closed(self, response, error) -> None:
         """The response is being closed: by the customer, or by urllib3 because of the error that is being handled."""
-        tie = self.http.unread.get(id(response))
-        if tie is not None:
+        track = self.http.unread.get(id(response))
+        if track is not None:
             trace = error.__traceback__ if error is not None else None
             handler = trace.tb_frame.f_code.co_name if trace is not None else ""
             if handler == "_update_chunk_length":  # urllib3 closes first and makes its ProtocolError afterwards
-                tie.call.error_type, tie.call.error_text = "ProtocolError", "no length where a chunk should begin"
-                tie.call.cause = CONNECTION
+                track.call.error_type, track.call.error_text = "ProtocolError", "no length where a chunk should begin"
+                track.call.cause = CONNECTION
             broken = handler == "_error_catcher" and not isinstance(error, GeneratorExit)
-            self._finish(response, tie, error if broken else None)
+            self._finish(response, track, error if broken else None)
 
-    def _finish(self, response, tie, error) -> None:
+    def _finish(self, response, track, error) -> None:
         self.http.unread.pop(id(response), None)
-        add(tie.call, RECEIVE, self.clock() - tie.mark_ns)
-        if not tie.own:
+        add(track.call, RECEIVE, self.clock() - track.mark_ns)
+        if not track.own:
             return
         if error is None:
-            self.http.scope.end(tie.call)
+            self.http.scope.end(track.call)
         else:
-            self.http.fail(tie.call, error)
+            self.http.fail(track.call, error)
 
 
-def _target(connection, url):
-    """(scheme, host, port) of a request: an absolute URL goes through a proxy, as does a tunnel."""
-    secure = connection.default_port == 443
-    if type(url) is str and url[:1] != "/" and "://" in url:
-        scheme, _, rest = url.partition("://")
-        host, _, port = rest.partition("/")[0].partition("?")[0].rpartition("@")[2].partition(":")
-        return scheme, host, int(port) if port.isdigit() else None
+def _target(connection):
+    """(scheme, host, port) of the request that is about to leave. One through a proxy names an absolute URL."""
+    scheme = "https" if connection.default_port == 443 else "http"
     if connection._tunnel_host:
-        return "https" if secure else "http", connection._tunnel_host, connection._tunnel_port
-    return "https" if secure else "http", connection.host, connection.port
+        return scheme, connection._tunnel_host, connection._tunnel_port
+    url = connection._buffer[0].split(b" ", 2)[1]
+    if url[:1] == b"/" or b"://" not in url:
+        return scheme, connection.host, connection.port
+    scheme, _, rest = url.decode("latin-1").partition("://")
+    host, _, port = rest.partition("/")[0].partition("?")[0].rpartition("@")[2].partition(":")
+    return scheme, host, int(port) if port.isdigit() else None

@@ -22,7 +22,9 @@ def matcher(patterns):
     def named(host):
         host = host.lower().rstrip(".")
         return any(
-            (len(host) >= len(head) + len(tail) and host.startswith(head) and host.endswith(tail)) if star else host == head
+            len(host) >= len(head) + len(tail) and host.startswith(head) and host.endswith(tail)
+            if star
+            else host == head
             for head, star, tail in parts
         )
 

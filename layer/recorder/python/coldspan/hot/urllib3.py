@@ -1,7 +1,7 @@
 """urllib3, and so requests: one `urlopen` of a pool, with its retries and redirects, is one call.
 
-What happens on the wire is seen by the http.client hook below, which also ends a call whose body is read later. requests
-and urllib follow redirects above their stack, by a new request each: there, each hop is a call of its own.
+What happens on the wire is seen by the http.client hook below, which also ends a call whose body is read later.
+requests and urllib follow redirects above their stack, by a new request each: there, each hop is a call of its own.
 """
 
 import sys
@@ -13,7 +13,7 @@ from coldspan.hot.patch import drop_own_frame, replace
 
 
 def install(module, scope, patches) -> None:
-    """Hook the pools of urllib3.connectionpool, or the manager of urllib3.poolmanager, which follows redirects itself."""
+    """Hook the pools of urllib3.connectionpool, or the manager of urllib3.poolmanager, which follows redirects."""
     shielded = scope.buffer.shielded
     steps = Urllib3Steps(scope)
     opened, answered, failed = shielded(steps.opened), shielded(steps.answered), shielded(steps.failed)
@@ -67,13 +67,16 @@ class Urllib3Steps:
             return None
         method = args[0] if args else kwargs.get("method")
         url = args[1] if len(args) > 1 else kwargs.get("url")
+        if url[:1] == "/":
+            return http.begin(method, pool.scheme, pool.host, pool.port)
         return http.begin(method, *_place(pool, url))
 
     def answered(self, call, args, kwargs, response) -> None:
         """A response is there; its body has been read (preloaded) or will end the call."""
         http = self.http
         call.http_status = response.status
-        _count(call, response.retries)
+        if response.retries is not None and response.retries.history:
+            _count(call, response.retries)
         if http.capture != "off":
             http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"), getattr(response, "_body", None))
         tie = http.unread.get(id(getattr(response, "_original_response", None)))
@@ -105,7 +108,6 @@ def _count(call, retries) -> None:
 def _place(pool, url):
     """(scheme, host, port) that a request is for. A pool to a proxy, and a manager, get the whole URL."""
     if type(url) is str and url[:1] != "/" and "://" in url:
-        parse = sys.modules["urllib3.util.url"].parse_url
-        parsed = parse(url)
+        parsed = sys.modules["urllib3.util.url"].parse_url(url)
         return (parsed.scheme or "http"), (parsed.host or "").strip("[]"), parsed.port
     return pool.scheme, pool.host, pool.port
