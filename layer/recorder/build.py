@@ -27,7 +27,20 @@ UNCHECKED_HASH = (0b01).to_bytes(4, "little")  # PEP 552
 
 
 class Lean(ast.NodeTransformer):
-    """Takes the annotations off; docstrings and asserts fall to optimize=2."""
+    """Takes off what only a type checker reads; docstrings and asserts fall to optimize=2."""
+
+    def visit_Module(self, node):
+        """The guard `TYPE_CHECKING = False` goes with the imports that stand under it."""
+        self.generic_visit(node)
+        node.body = [part for part in node.body if not self._is_for_checkers(part)]
+        return node
+
+    def _is_for_checkers(self, node):
+        """Whether a statement sets or asks TYPE_CHECKING. One with an `else` has something to do at run time too."""
+        name = node.test if isinstance(node, ast.If) and not node.orelse else None
+        if isinstance(node, ast.Assign):
+            name = node.targets[0]
+        return isinstance(name, ast.Name) and name.id == "TYPE_CHECKING"
 
     def visit_FunctionDef(self, node):
         """A def loses what stands behind its colons and its arrow."""

@@ -201,6 +201,13 @@ def test_a_module_that_python_compiles_itself_does_the_same_as_the_built_one(bui
         assert bare == [code.co_qualname for code in every_code(compiled) if code.co_name != "__annotate__"]
 
 
+def test_the_byte_code_holds_nothing_that_only_a_type_checker_reads(modules):
+    """Every module would set, load and test a name at each cold start, and keep the imports it never runs."""
+    for path in modules:
+        assert "TYPE_CHECKING" not in code_of(path).co_names, path
+        assert "typing" not in code_of(path).co_names, path
+
+
 @pytest.mark.timeout(120)
 def test_the_wheel_brings_the_recorder_and_the_console_and_no_other_name_promise_5(tmp_path):
     """`pip install coldspan` would start the recorder by itself, or shadow a package of the customer's."""
