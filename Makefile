@@ -46,7 +46,7 @@ process: layer  ## run the suite of fresh interpreters, fork, threads and signal
 	@$(PYTEST) tests/process
 
 .PHONY: e2e
-e2e: layer venv-sam  ## run the layer on the real emulator (and by sam local, where there is Docker)
+e2e: layer venv-sam neighbours  ## run the layer on the real emulator (and by sam local, where there is Docker)
 	@$(PYTEST) tests/e2e
 
 .PHONY: test-aiobotocore
@@ -70,6 +70,11 @@ validate: venv-sam  ## check template.yaml with sam
 .PHONY: venv
 venv:
 	@.ci/venv .venv requirements/test.txt
+
+.PHONY: neighbours
+neighbours: venv
+	@for name in powertools opentelemetry xray datadog; do \
+		.ci/packages build/neighbours/$$name requirements/neighbours-$$name.txt || exit; done
 
 .PHONY: venv-sam
 venv-sam:

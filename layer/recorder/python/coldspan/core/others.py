@@ -9,8 +9,8 @@ SHARED = frozenset(("aiobotocore", "botocore", "httplib", "httpx", "requests"))
 def others_trace() -> bool:
     """Whether the X-Ray SDK has patched a library of ours, or an OpenTelemetry SDK or ddtrace is sending spans.
 
-    Importing them is not enough: an API without an SDK, a provider that is disabled or sends nowhere, and a tracer that is
-    turned off send nothing. Looked up at each call, because it may change while the environment starts.
+    Importing them is not enough: an API without an SDK, a provider that is disabled or sends nowhere, and a tracer that
+    is turned off send nothing. Looked up at each call, because it may change while the environment starts.
     """
     patcher = modules.get("aws_xray_sdk.core.patcher")
     if patcher is not None and not SHARED.isdisjoint(getattr(patcher, "_PATCHED_MODULES", None) or ()):
