@@ -74,10 +74,10 @@ def start(task, layer):
     problems = []
     with contextlib.ExitStack() as stack:
 
-        def starter(handler="app.handler", *, xray=True, mounting=None, faults=(), loses=(), **fields):
+        def starter(handler="app.handler", *, faults=(), loses=(), xray=True, framed=False, mounting=None, **fields):
             fields = {"task": task, "layer": layer, **fields}
             fields["environment"] = {**PATIENT, **fields.get("environment", {})}
-            platform = LocalLambda(Function(handler=handler, **fields), xray=xray, mounting=mounting)
+            platform = LocalLambda(Function(handler=handler, **fields), xray=xray, framed=framed, mounting=mounting)
             stack.callback(lambda: problems.extend(losses(platform, set(faults), set(loses))))
             return stack.enter_context(platform)
 

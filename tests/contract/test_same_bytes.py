@@ -10,7 +10,7 @@ import pytest
 
 from coldspan_console.platform import Answer, Invocation
 from support import broken, runtimes
-from support.running import complained, posted, printed
+from support.running import complained, framed, posted, printed
 from support.servers import Stub
 
 HANDLERS = Path(__file__).parents[1] / "handlers"
@@ -62,6 +62,7 @@ def outcome(platform, invocations):
         "exit code": platform.exit_code,
         "stdout": printed(platform),
         "stderr": complained(platform),
+        "frames": framed(platform),
         "documents": platform.documents,
     }
 
@@ -130,14 +131,14 @@ def test_imports_that_fail_inside_the_handler_are_posted_as_without_us_promise_1
 
 
 def test_a_marshaller_of_the_functions_own_is_used_as_without_us_promise_5(both):
-    """The runtime client lets a function replace how events are read and results written: we do not stand in between."""
+    """The runtime client lets a function replace how events are read and results written: we are not in between."""
     done = both("marshaller.handler", [b'"text"', b'"refuse"', b"{not json", b"5"])
-    assert [body for *_, body in done["posted"]][0] == b"<TEXT>"
+    assert done["posted"][0][3] == b"<TEXT>"
 
 
 @pytest.mark.parametrize("python", runtimes.interpreters())
 def test_what_an_invocation_leaves_behind_is_freed_as_without_us_promise_5(both, python):
-    """Context, result, error and locals go when they would have gone: nothing of ours holds them, not even in a cycle."""
+    """Context, result, error and locals go when they would have gone: nothing of ours holds them, nor does a cycle."""
     ways = [b"{}", b"{}", b'{"raise": 1}', b"{}", b'{"raise": 1}', b'{"raise": 1}', b"{}"]
     done = both("references.handler", ways, **of_python(python))
     assert json.loads(done["posted"][1][3]) == {"alive": []}
@@ -150,6 +151,15 @@ def test_json_logs_are_as_without_us_promise_1(both, module):
     both(f"{module}.handler", EVENTS if module == "echo" else events(module), environment=environment)
 
 
+@pytest.mark.parametrize("log_format", ["JSON", "Text"])
+def test_framed_logs_are_as_without_us_promise_1(both, log_format):
+    """On Lambda the runtime's log goes through a descriptor of its own; ours never gets between its frames."""
+    environment = {"AWS_LAMBDA_LOG_FORMAT": log_format, "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}
+    done = both("failures.handler", events("failures"), environment=environment, framed=True)
+    assert len(done["frames"]) >= len(cases("failures"))
+    assert done["stdout"] == []
+
+
 @pytest.fixture(scope="module")
 def stub():
     """One server for both runs: its address is in the messages."""
@@ -159,7 +169,7 @@ def stub():
 
 @pytest.mark.parametrize("handler", ["failures.endless", "broken_recursion.handler"])
 def test_a_recursion_that_is_too_deep_differs_by_our_frames_alone_promise_1(start, layer, handler):
-    """A wrapper cannot but take a frame of the stack, so the error comes that much earlier; the rest stays."""
+    """A wrapper cannot but take a frame of the stack, so the error comes that much earlier; all else stays."""
     runs = [start(handler, layer=attached) for attached in (None, layer)]
     (bare,), (layered,) = (outcome(run, [b"{}"])["posted"] for run in runs)
     bare, layered = (json.loads(body) for *_, body in (bare, layered))

@@ -54,6 +54,7 @@ def halfway():
     sys.path_importer_cache.clear()
     try:
         import http.client
+
         import no_such_submodule
     finally:
         sys.path[:] = path

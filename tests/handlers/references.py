@@ -15,7 +15,7 @@ class Result(dict):
     """A result that can be watched."""
 
 
-class Own(Exception):  # noqa: N818
+class Own(Exception):
     """An error that can be watched."""
 
 

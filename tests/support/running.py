@@ -43,6 +43,12 @@ def complained(platform):
     return [MOMENT.sub(b"now", normalised(entry.item, platform)) for entry in platform.ledger.entries("stderr")]
 
 
+def framed(platform):
+    """The frames of the runtime's own log, as (type, message)."""
+    frames = [entry.item for entry in platform.ledger.entries("frame")]
+    return [(kind, MOMENT.sub(b"now", normalised(message, platform))) for kind, message in frames]
+
+
 def invocation_documents(platform):
     """The EMF documents that stand for a whole invocation, in order."""
     return [document for document in platform.documents if "Duration" in document and "tool" not in document]

@@ -32,8 +32,12 @@ class LocalLambda:
     ...     done.posted.body, platform.documents  # what the function posted, the EMF documents it printed
     """
 
-    def __init__(self, function: "Function", *, xray: bool = True, mounting: "str | None" = None) -> None:
+    def __init__(
+        self, function: "Function", *, xray: bool = True, framed: bool = False, mounting: "str | None" = None
+    ) -> None:
+        """`xray`: there is a daemon. `framed`: the runtime's own log goes into a pipe of its own, as on Lambda."""
         self.function = function
+        self.framed = framed
         self.ledger = Ledger()
         self.api = RuntimeApi()
         self.server = Server(self.ledger, [self.api])
@@ -63,11 +67,17 @@ class LocalLambda:
         self.ledger.watch(self.stdout)
         self.ledger.watch(output.Lines("stderr", err_read))
         variables = self.function.variables(self.server.address, self.daemon and self.daemon.address)
+        written = [out_write, err_write]
+        if self.framed:
+            log_read, log_write = os.pipe()
+            self.ledger.watch(output.Frames("frame", log_read))
+            variables["_LAMBDA_TELEMETRY_LOG_FD"] = str(log_write)
+            written.append(log_write)
         try:
-            process = self.sandbox.start(variables, out_write, err_write)
+            process = self.sandbox.start(variables, *written)
         finally:
-            os.close(out_write)
-            os.close(err_write)
+            for descriptor in written:
+                os.close(descriptor)
         self._watcher = threading.Thread(target=self._watch, args=(process,), name="exit", daemon=True)
         self._watcher.start()
 

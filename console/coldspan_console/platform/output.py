@@ -2,12 +2,14 @@
 
 import json
 import os
+import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ_BYTES = 1 << 16
+FRAME_HEAD_BYTES = 16
 
 
 class Lines:
@@ -25,8 +27,8 @@ class Lines:
         """The descriptor to wait on."""
         return self._descriptor
 
-    def pump(self) -> "Iterator[bytes]":
-        """Give the lines that are complete now."""
+    def pump(self) -> "Iterator[Any]":
+        """Give what is complete now."""
         while not self.ended:
             try:
                 data = os.read(self._descriptor, READ_BYTES)
@@ -37,13 +39,34 @@ class Lines:
                 if self._rest:
                     yield self._rest
                 return
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            for line in lines:
-                yield line + b"\n"
+            found, self._rest = self._split(self._rest + data)
+            yield from found
+
+    def _split(self, data: bytes) -> "tuple[list[Any], bytes]":
+        *lines, rest = data.split(b"\n")
+        return [line + b"\n" for line in lines], rest
 
     def close(self) -> None:
         """Close our end: a writer gets EPIPE."""
         os.close(self._descriptor)
+
+
+class Frames(Lines):
+    """The read end of the pipe for framed logs, given as (frame type, message).
+
+    Source: awslambdaric, FramedTelemetryLogSink: type, length and time in 4, 4 and 8 bytes, big-endian, and the text.
+    """
+
+    def _split(self, data: bytes) -> "tuple[list[Any], bytes]":
+        found = []
+        while len(data) >= FRAME_HEAD_BYTES:
+            kind, length, _ = struct.unpack_from(">IIQ", data)
+            end = FRAME_HEAD_BYTES + length
+            if len(data) < end:
+                break
+            found.append((kind, data[FRAME_HEAD_BYTES:end]))
+            data = data[end:]
+        return found, data
 
 
 def documents(lines: "list[bytes]") -> "list[dict[str, Any]]":

@@ -58,8 +58,10 @@ class Sandbox:
             self._layer.mkdir()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, variables: "Mapping[str, str]", stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
-        """Start the runtime's start script. The variables are its whole environment."""
+    def start(
+        self, variables: "Mapping[str, str]", stdout: int, stderr: int, *others: int
+    ) -> "subprocess.Popen[bytes]":
+        """Start the runtime's start script. The variables are its whole environment; it keeps the `others`, too."""
         function, environment = self.function, dict(variables)
         environment["COLDSPAN_LOCAL_PYTHON"] = str(function.python)
         environment["COLDSPAN_LOCAL_VERSION"] = version_of(function.python)
@@ -77,7 +79,7 @@ class Sandbox:
             command, directory = [function.runtime / "bootstrap"], function.task
         self.process = subprocess.Popen(
             [str(part) for part in command], env=environment, cwd=directory, stdin=subprocess.DEVNULL,
-            stdout=stdout, stderr=stderr, start_new_session=True,
+            stdout=stdout, stderr=stderr, start_new_session=True, pass_fds=others,
         )  # fmt: skip
         return self.process
 
