@@ -1,10 +1,12 @@
 """Every client against the same scripted answers and faults: one call, one record, and how it really ended."""
 
+import asyncio
 import gc
 import re
 import traceback
 import warnings
 
+import aiohttp
 import pytest
 
 from coldspan.core.record import CANCELLED, CONNECTION, PHASES, TIMEOUT
@@ -268,6 +270,29 @@ def test_a_call_outside_of_any_invocation_belongs_to_the_environment(fetch, serv
     with hooked(scope, invocation=False):
         fetch(server.url("/secret"))
     assert [call.owner.kind for call in scope.buffer.strays] == ["init"]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "http://", "http:///x", "http://[::1", "ftp://localhost/", "http://a b/"]
+)
+def test_a_url_that_is_none_is_the_customers_error_and_no_fault_of_ours(fetch, scope, url):
+    """A mistake of the customer's counts as a fault of ours, ends otherwise than without us, or leaves a call open."""
+    bare = type(error_of(fetch, url, timeout=0.2))
+    with hooked(scope) as invocation:
+        assert type(error_of(fetch, url, timeout=0.2)) is bare
+        assert not invocation.open
+
+
+def test_an_aiohttp_session_with_a_base_url_is_recorded_under_it(server, live):
+    """A relative URL has no tool."""
+    server.script["/base"] = answer(200)
+
+    async def main():
+        async with aiohttp.ClientSession(server.url("/", "localhost")) as session, session.get("/base") as response:
+            return await response.read()
+
+    assert asyncio.run(main()) == b"ok"
+    assert only(live).tool == "localhost"
 
 
 FAULTS = {

@@ -6,7 +6,7 @@ _HEX = frozenset("0123456789abcdef")
 
 
 @lru_cache(maxsize=256)  # a function calls few hosts, each many times
-def normalise(host) -> str:
+def normalise(host: str) -> str:
     """Give the tool name of a host: lower case, without user, port and final dot; IP addresses are `*`.
 
     Labels that are digits, a UUID (with or without dashes) or an address (`ip-10-0-0-1`) become `*`; a UUID at the end
@@ -22,13 +22,13 @@ def normalise(host) -> str:
     return ".".join(labels) if labels.count("*") < len(labels) else "*"
 
 
-def _label(label):
+def _label(label: str) -> str:
     if label.isdigit() or (len(label) == 32 and _HEX.issuperset(label)) or _is_address(label):
         return "*"
     return label[:-36] + "*" if _is_uuid(label[-36:]) else label
 
 
-def _is_uuid(text) -> bool:
+def _is_uuid(text: str) -> bool:
     return (
         len(text) == 36
         and text[8] == text[13] == text[18] == text[23] == "-"
@@ -37,7 +37,7 @@ def _is_uuid(text) -> bool:
     )
 
 
-def _is_address(label) -> bool:
+def _is_address(label: str) -> bool:
     """Whether a label spells an IPv4 address, as EC2's own names do: `ip-10-0-0-1`, `ec2-54-1-2-3`."""
     parts = label.split("-")
     if not 4 <= len(parts) <= 5:

@@ -94,11 +94,13 @@ class AiohttpSteps:
         if http.enclosing() is not None:
             return None
         if type(url) is str:
-            url = sys.modules["yarl"].URL(url)
-        base = getattr(session, "_base_url", None)
-        if base is not None and not url.absolute:
-            url = base
-        return http.begin(method.upper(), url.scheme, url.host or "", url.port)
+            try:
+                url = sys.modules["yarl"].URL(url)
+            except ValueError:  # aiohttp says so itself
+                return None
+        if not url.host:
+            url = getattr(session, "_base_url", None)
+        return http.begin(method.upper(), url.scheme, url.host, url.port) if url is not None and url.host else None
 
     def inject(self, request, call) -> None:
         """Add the trace headers to aiohttp's own request, made anew for each hop."""

@@ -167,8 +167,10 @@ class Steps:
             track.mark_ns += own
 
     def sending(self, connection):
-        """The headers are about to leave: a call of our own begins, unless a stack above has one open. Gives its track."""
+        """The headers are about to leave: a call of our own begins, unless one is open above. Gives its track."""
         http = self.http
+        if not connection._buffer:
+            return None  # no request line: http.client refuses it
         call = http.enclosing()
         if call is None:
             call = http.begin(connection._method, *_target(connection))

@@ -140,7 +140,7 @@ class HttpxSteps:
         if self.http.enclosing() is not None:
             return None
         url = request.url
-        return self.http.begin(request.method, url.scheme, url.host, url.port)
+        return self.http.begin(request.method, url.scheme, url.host, url.port) if url.host else None
 
     def prepare(self, request, is_async):
         """Lend the request our trace headers and a listener for its phases. Gives what `landed` needs.

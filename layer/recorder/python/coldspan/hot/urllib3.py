@@ -67,9 +67,12 @@ class Urllib3Steps:
             return None
         method = args[0] if args else kwargs.get("method")
         url = args[1] if len(args) > 1 else kwargs.get("url")
+        if type(url) is not str or type(method) is not str:
+            return None
         if url[:1] == "/":
             return http.begin(method, pool.scheme, pool.host, pool.port)
-        return http.begin(method, *_place(pool, url))
+        place = _place(pool, url)
+        return http.begin(method, *place) if place is not None else None
 
     def answered(self, call, args, kwargs, response) -> None:
         """A response is there; its body has been read (preloaded) or will end the call."""
@@ -106,8 +109,11 @@ def _count(call, retries) -> None:
 
 
 def _place(pool, url):
-    """(scheme, host, port) that a request is for. A pool to a proxy, and a manager, get the whole URL."""
-    if type(url) is str and url[:1] != "/" and "://" in url:
-        parsed = sys.modules["urllib3.util.url"].parse_url(url)
-        return (parsed.scheme or "http"), (parsed.host or "").strip("[]"), parsed.port
-    return pool.scheme, pool.host, pool.port
+    """(scheme, host, port) that a request is for, or None. A pool to a proxy, and a manager, get the whole URL."""
+    if "://" in url:
+        try:
+            parsed = sys.modules["urllib3.util.url"].parse_url(url)
+        except ValueError:
+            return None
+        return (parsed.scheme or "http", parsed.host.strip("[]"), parsed.port) if parsed.host else None
+    return (pool.scheme, pool.host, pool.port) if hasattr(pool, "host") else None
