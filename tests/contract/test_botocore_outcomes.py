@@ -23,7 +23,7 @@ from support.http_server import answer, full_backlog, refused_port, reset, silen
 MODES = ("legacy", "standard", "adaptive")
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # streams that are dropped on purpose
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # dropped streams
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
-"""The services an ordinary function uses, each with a call that succeeds, one that half fails, and errors in its protocol.
+"""The services an ordinary function uses: a call that succeeds, one that half fails, and errors in its protocol.
 
-    with aws_server() as server:
-        server.answers = [error("dynamodb", "ThrottlingException"), answer(body=b"{}")]
-        make_client("dynamodb", server).put_item(**SERVICES["dynamodb"].params)
+with aws_server() as server:
+    server.answers = [error("dynamodb", "ThrottlingException"), answer(body=b"{}")]
+    make_client("dynamodb", server).put_item(**SERVICES["dynamodb"].params)
 """
 
 import binascii
@@ -42,7 +42,10 @@ class Partial:
 
 @dataclass(frozen=True)
 class Service:
-    """One service. `condition` is (method, params, HTTP status, code, status): its conditional check, or what is nearest."""
+    """One service.
+
+    `condition` is its conditional check, or what is nearest: (method, params, HTTP status, code, status).
+    """
 
     protocol: str
     method: str
@@ -199,7 +202,12 @@ SERVICES = {
         Partial(
             "put_record_batch",
             {"DeliveryStreamName": "s", "Records": [{"Data": b"hello"}] * 2},
-            js({"FailedPutCount": 1, "RequestResponses": [{"RecordId": "1"}, {"ErrorCode": "ServiceUnavailableException"}]}),
+            js(
+                {
+                    "FailedPutCount": 1,
+                    "RequestResponses": [{"RecordId": "1"}, {"ErrorCode": "ServiceUnavailableException"}],
+                }
+            ),
             2,
             1,
             "ServiceUnavailableException",
@@ -232,7 +240,7 @@ SERVICES = {
         Partial(
             "start_sync_execution",
             {"stateMachineArn": "arn:aws:states:eu-west-1:1:stateMachine:m"},
-            js({"executionArn": "a", "startDate": 1, "stopDate": 2, "status": "FAILED", "error": "Declined", "cause": "no"}),
+            js({"executionArn": "a", "startDate": 1, "status": "FAILED", "error": "Declined", "cause": "no"}),
             None,
             None,
             "Declined",
@@ -328,7 +336,7 @@ SERVICES = {
             "rejected",
         ),
         (429, "ThrottlingException"),
-        js({"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn", "usage": {}, "metrics": {}}),
+        js({"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn"}),
     ),
 }  # fmt: skip
 

@@ -39,8 +39,8 @@ def shape_members(model, reference):
 def candidates():
     """Where a 200 may hide a failure, as two sets of (service, operation, member).
 
-    The first: output members whose name is suspect. The second: lists with an innocent name whose elements have a member
-    with a suspect one. Operations that only read are left out, by the start of their names.
+    The first: output members whose name is suspect. The second: lists with an innocent name whose elements have a
+    member with a suspect one. Operations that only read are left out, by the start of their names.
     """
     members, lists = set(), set()
     for service, model in models().items():

@@ -72,9 +72,10 @@ def test_every_suspect_member_is_in_the_table_or_excluded_with_a_reason(table, e
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             unjudged.append(name)
     assert not unjudged, (
-        f"botocore {botocore.__version__} has members that nobody has judged. For each, read its documentation: if it tells "
-        f"of something that this call was asked for and did not do, give its operation a line in core/outcomes.txt, else "
-        f"name it in {EXCLUSIONS.name} with the reason. Then add the version's numbers to WALKED.\n" + "\n".join(unjudged)
+        f"botocore {botocore.__version__} has members that nobody has judged. Read the documentation of each: if it "
+        f"tells of something that this call was asked for and did not do, give its operation a line in "
+        f"core/outcomes.txt, else name it in {EXCLUSIONS.name} with the reason. Then add the version's numbers to "
+        "WALKED.\n" + "\n".join(unjudged)
     )
 
 
@@ -126,7 +127,9 @@ def unknown_names(model, operation, rule):
     for (first, *rest), shape, default in rule.items:
         found = inputs.get(first)
         for name in rest:
-            found = service_models.shape_members(model, {"shape": shape_name(model, found)}).get(name) if found else None
+            found = (
+                service_models.shape_members(model, {"shape": shape_name(model, found)}).get(name) if found else None
+            )
         wanted = "map" if shape else "integer" if default is not None else "list"
         if found is None or found["type"] != wanted:
             yield f"{first} is no {wanted}"
@@ -201,7 +204,10 @@ ANSWERS = [
     (
         "events.PutEvents",
         {"Entries": [{}, {}]},
-        {"FailedEntryCount": 1, "Entries": [{"EventId": "x"}, {"ErrorCode": "NotAuthorized", "ErrorMessage": "no way"}]},
+        {
+            "FailedEntryCount": 1,
+            "Entries": [{"EventId": "x"}, {"ErrorCode": "NotAuthorized", "ErrorMessage": "no way"}],
+        },
         (2, 1, "", "NotAuthorized", "no way"),
     ),
     (
@@ -254,7 +260,12 @@ ANSWERS = [
         (1, 1, "", "RESOURCE:MEMORY", ""),
     ),
     ("ecs.RunTask", {"count": 4}, {"failures": []}, (4, 0, "", "", "")),
-    ("ssm.GetParameters", {"Names": ["/a", "/b"]}, {"InvalidParameters": ["/b"]}, (2, 1, "", "InvalidParameters", "/b")),
+    (
+        "ssm.GetParameters",
+        {"Names": ["/a", "/b"]},
+        {"InvalidParameters": ["/b"]},
+        (2, 1, "", "InvalidParameters", "/b"),
+    ),
     ("ssm.DeleteParameters", {"Names": ["a"]}, {"InvalidParameters": []}, (1, 0, "", "", "")),
     (
         "secretsmanager.BatchGetSecretValue",
@@ -289,7 +300,11 @@ ANSWERS = [
     (
         "glue.BatchCreatePartition",
         {"PartitionInputList": [{}, {}]},
-        {"Errors": [{"PartitionValues": ["1"], "ErrorDetail": {"ErrorCode": "AlreadyExists", "ErrorMessage": "was there"}}]},
+        {
+            "Errors": [
+                {"PartitionValues": ["1"], "ErrorDetail": {"ErrorCode": "AlreadyExists", "ErrorMessage": "was there"}}
+            ]
+        },
         (2, 1, "", "AlreadyExists", "was there"),
     ),
     (

@@ -89,7 +89,11 @@ def test_phases_that_are_not_known_are_left_out(invocation):
 @pytest.mark.parametrize(
     ("facts", "error_type", "message"),
     [
-        ({"cause": ERROR, "error_type": "AccessDenied", "error_text": "no", "http_status": 403}, "AccessDenied", "AccessDenied: no"),
+        (
+            {"cause": ERROR, "error_type": "AccessDenied", "error_text": "no", "http_status": 403},
+            "AccessDenied",
+            "AccessDenied: no",
+        ),
         ({"cause": ERROR, "error_type": "Unhandled", "http_status": 200}, "Unhandled", "Unhandled"),
         ({"kind": HTTP, "operation": "GET", "http_status": 503}, "503", "HTTP 503"),
         ({"kind": HTTP, "operation": "GET", "http_status": 404}, "404", "HTTP 404"),

@@ -10,12 +10,12 @@ _CODE_CHARS = 128
 
 
 def load():
-    """Give the rules as bytes. Read by the loader, which knows zip files too: as a module they would cost six times as much."""
+    """Give the rules as bytes; the loader knows zip files too. As a module they would cost six times as much."""
     return __spec__.loader.get_data(__file__.rpartition("outcomes.py")[0] + "outcomes.txt")
 
 
 class Rule:
-    """How to read one operation's answer: `items` are the paths of what was sent, `terms` add up to what failed."""
+    """How to read an operation's answer: `items` are the paths of what was sent, `terms` add up to what failed."""
 
     __slots__ = ("items", "terms")
 
@@ -25,7 +25,7 @@ class Rule:
 
 
 class Term:
-    """One place where failed items show. `shape` is "", "{}", "/", "@" or, with a condition on elements, ".", "=", "~"."""
+    """A place where failed items show. `shape` is "", "{}", "/", "@" or, for a condition on elements, ".", "=", "~"."""
 
     __slots__ = ("detail", "member", "shape", "sub", "values", "whole")
 
@@ -57,7 +57,7 @@ class Term:
         value = parsed.get(self.member)
         if not value:
             return 0, None
-        if shape == "" or shape == "{}":
+        if not shape or shape == "{}":
             return _count(value, shape), value
         if shape == "/":
             return sum([_count(element.get(self.sub), "") or 1 for element in value]), value
@@ -189,7 +189,7 @@ def _describe(value, depth):
             text = text or inner[1]
         elif isinstance(item, (str, int)) and (name.endswith(_TEXT_KEYS) or name == "error"):
             text = text or str(item)[: limits.RAW_TEXT_CHARS]
-        elif name == "status" or name == "statuscode":
+        elif name in ("status", "statuscode"):
             status = str(item)[:_CODE_CHARS]
     if not code and _is_code(text):
         return text, ""

@@ -3,10 +3,14 @@
 from coldspan.core.record import AWS, PHASES, CallToolResult
 from coldspan.core.status import status_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coldspan.core.record import Call
+
 _NOT_FAILED = ("ok", "in_flight")
 
 
-def to_result(call, error_text=True):
+def to_result(call: "Call", error_text: bool = True) -> "CallToolResult":
     """Give the CallToolResult of a Call.
 
     Takes:  times in ns; `error_text` False leaves the text of errors out of `message`, their type stays.
@@ -43,20 +47,20 @@ def to_result(call, error_text=True):
     return result
 
 
-def _phases(phases):
+def _phases(phases: "list[int]") -> "dict[str, float]":
     return {name: round(ns / 1e6, 3) for name, ns in zip(PHASES, phases, strict=True) if ns}
 
 
-def _message(call, status, error_text) -> str:
+def _message(call: "Call", status: str, error_text: bool) -> str:
     """`ErrorType: text`, masked and bounded; without a text, what else is known of the failure."""
     kind = call.error_type
     text = call.error_text if error_text else ""
     if not text:
         if status == "partial":
-            text = "%d of %s items failed" % (call.items_failed, "?" if call.items is None else call.items)
+            text = "%s of %s items failed" % (call.items_failed, "?" if call.items is None else call.items)
         elif call.http_status >= 300 and not kind:
             text = "HTTP %d" % call.http_status
         return kind + ": " + text if kind and text else kind or text or status
-    from coldspan.core.mask import mask_text  # noqa: PLC0415  # most calls end well and never need it
+    from coldspan.core.mask import mask_text  # most calls end well and never need it
 
     return mask_text(kind + ": " + text if kind else text)

@@ -2,6 +2,10 @@
 
 from coldspan.core.record import AWS, CANCELLED, CONNECTION, TIMEOUT
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coldspan.core.record import Call
+
 # Source: botocore.retries.standard.ThrottledRetryableChecker and botocore/data/_retry.json, 1.44.5.
 THROTTLING = frozenset(
     (
@@ -38,14 +42,14 @@ READS = (
 _BY_HTTP = {408: "timeout", 409: "rejected", 412: "rejected", 429: "throttled", 504: "timeout"}
 
 
-def status_of(call) -> str:
+def status_of(call: "Call") -> str:
     """Give ok, partial, throttled, timeout, rejected, error, cancelled or in_flight (the call has not ended)."""
     cause = call.cause
     if not cause and call.http_status < 300 and not call.error_type and not call.items_failed and call.end_ns:
         return "ok"
     if not call.end_ns:
         return "in_flight"
-    if cause == CANCELLED or cause == TIMEOUT:
+    if cause in (CANCELLED, TIMEOUT):
         return cause
     if cause == CONNECTION:
         return "error"
@@ -67,20 +71,20 @@ def status_of(call) -> str:
     return "error" if call.error_type or (http_status >= 300 and call.kind == AWS) else "ok"
 
 
-def is_throttling(code) -> bool:
+def is_throttling(code: str) -> bool:
     """Whether an AWS error code is one that botocore takes for throttling; event streams write it in camelCase."""
     return code in THROTTLING or code[:1].upper() + code[1:] in THROTTLING
 
 
-def is_read(call) -> bool:
+def is_read(call: "Call") -> bool:
     """Whether the call only asked for something, so that its absence is an answer and not a fault."""
     operation = call.operation
     if call.kind == AWS:
         return operation.startswith(READS)
-    return operation == "GET" or operation == "HEAD"
+    return operation in ("GET", "HEAD")
 
 
-def _status_of_code(call):
+def _status_of_code(call: "Call") -> "str | None":
     """The status that an AWS error code decides by itself, or None: then the HTTP status does."""
     code = call.error_type
     if is_throttling(code):
@@ -88,7 +92,7 @@ def _status_of_code(call):
     if code in CONDITION_FAILED:
         return "rejected"
     if code == "TransactionCanceledException":
-        return _CANCELLATION_STATUS.get((call.attributes or {}).get(CANCELLATION))
+        return _CANCELLATION_STATUS.get((call.attributes or {}).get(CANCELLATION, ""))
     if "NotFound" in code or "NoSuch" in code or "DoesNotExist" in code or "NonExistent" in code:
         return "rejected" if is_read(call) else "error"
     if code.endswith(("Timeout", "TimeoutException", "TimedOut", "TimedOutException")):

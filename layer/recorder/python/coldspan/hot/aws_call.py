@@ -25,7 +25,7 @@ _ATTRIBUTES = {
 _LISTS = ("aws.dynamodb.table_names", "aws.log.group.names")
 _VALUE_CHARS = 256
 
-# Class names in an exception's line of ancestors, in this order: botocore's ConnectTimeoutError is a ConnectionError too.
+# Class names in an exception's line of ancestors, in this order: a ConnectTimeoutError is a ConnectionError too.
 _CAUSES = (
     (TIMEOUT, frozenset(("ConnectTimeoutError", "ReadTimeoutError", "TimeoutError"))),
     (CONNECTION, frozenset(("ConnectionError", "HTTPClientError", "HTTPError", "OSError", "IncompleteReadError"))),
@@ -57,7 +57,18 @@ class Plan:
 class AwsCalls:
     """The AWS calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
-    __slots__ = ("capture", "clock", "current", "gives_way", "plans", "propagate", "scope", "streams", "table", "trace_parts")
+    __slots__ = (
+        "capture",
+        "clock",
+        "current",
+        "gives_way",
+        "plans",
+        "propagate",
+        "scope",
+        "streams",
+        "table",
+        "trace_parts",
+    )
 
     def __init__(self, scope) -> None:
         self.scope = scope
@@ -91,7 +102,7 @@ class AwsCalls:
         return call, plan
 
     def serialized(self, request, began, presigning) -> None:
-        """The request's dict is complete and not yet signed: note how long it took, and put our span into its trace header."""
+        """The request is complete and not yet signed: note how long it took, put our span into its trace header."""
         call = self.current()
         if type(call) is not Call or call.kind != AWS or call.end_ns or presigning:
             return
@@ -174,11 +185,12 @@ class AwsCalls:
 
     def keep_payload(self, call, params, response, stream) -> None:
         """Keep masked and bounded copies of what was sent and answered; a stream is named, never read."""
-        from coldspan.core.payload import capture  # noqa: PLC0415  # only where payloads were asked for
+        from coldspan.core.payload import capture  # only where payloads were asked for
 
         if isinstance(response, dict):
             response = {key: value for key, value in response.items() if key not in ("ResponseMetadata", stream)}
-        call.payload = {"request": capture(params, self.scope.settings), "response": capture(response, self.scope.settings)}
+        settings = self.scope.settings
+        call.payload = {"request": capture(params, settings), "response": capture(response, settings)}
 
 
 def header_parts(trace):

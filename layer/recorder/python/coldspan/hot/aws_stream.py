@@ -45,7 +45,7 @@ class Streams(dict):
 
     def failed(self, tie, error) -> None:
         """The stream broke."""
-        from coldspan.hot.aws_call import describe  # noqa: PLC0415  # that module stands on this one
+        from coldspan.hot.aws_call import describe  # that module stands on this one
 
         try:
             describe(tie.call, error)
