@@ -137,7 +137,10 @@ class EmfEncoder:
         told = detail or failures or start != "warm" or outcome in FAILED or facts.get("slow")
         texts = self.texts = [call_text(result, drops) for result in results] if told else []
         counts = (start, outcome, invocation.flush, invocation.trigger, failures, retries, len(results))
-        common = f'"request_id":{quote(invocation.request_id[:_ID_CHARS])}{self._levelled(timestamp_ms)}'
+        request_id = quote(invocation.request_id[:_ID_CHARS])
+        if "\\" in request_id:
+            request_id = to_json(invocation.request_id[:_ID_CHARS], drops)
+        common = f'"request_id":{request_id}{self._levelled(timestamp_ms)}'
         line = (
             f"{START}{timestamp_ms}{self._numbers(invocation, facts, elapsed, lost, _open_ms(invocation, results, elapsed))}"
             f"{self._counts.get(counts) or self._count(counts)}{common}{self._properties(invocation, lost)}"
@@ -159,18 +162,19 @@ class EmfEncoder:
         """The directive and the metrics that differ each time, as text."""
         values = [elapsed / 1e6, open_ms, invocation.overhead_ns // 1000]
         shape = 0
-        for bit, value in (
-            (1, facts.get("init_ms")),
-            (2, invocation.queue_ms),
-            (4, invocation.response_bytes),
-            (8, sum(lost.values()) if lost else None),
-        ):
-            if value is not None:
-                if 0 <= value < _MOST:  # false for NaN
-                    shape += bit
-                    values.append(value)
-                else:
-                    count(self.drops, "metrics_refused")
+        init_ms, queue_ms, size = facts.get("init_ms"), invocation.queue_ms, invocation.response_bytes
+        if init_ms is not None and self._is_sane(init_ms):
+            shape = 1
+            values.append(init_ms)
+        if queue_ms is not None and self._is_sane(queue_ms):
+            shape += 2
+            values.append(queue_ms)
+        if size is not None and self._is_sane(size):
+            shape += 4
+            values.append(size)
+        if lost:
+            shape += 8
+            values.append(sum(lost.values()))
         known = self._blocks.get(shape)
         if known is None:
             some = [name for bit, name in zip((1, 2, 4, 8), _SOMETIMES, strict=True) if shape & bit]
@@ -179,6 +183,12 @@ class EmfEncoder:
             template = "".join([f'"{name}":{METRICS[name][1]},' for name in names])
             known = self._blocks[shape] = block, template
         return known[0] + known[1] % tuple(values)
+
+    def _is_sane(self, value) -> bool:
+        if 0 <= value < _MOST:  # false for NaN
+            return True
+        count(self.drops, "metrics_refused")
+        return False
 
     def _count(self, counts):
         """The metrics and facts that are mostly the same, as text."""
@@ -240,27 +250,27 @@ class EmfEncoder:
 
     def _tool_lines(self, lines, results, timestamp_ms, common) -> None:
         for pair, group in _by_pair(results).items():
-            start = f"{START}{timestamp_ms}{self._pair(*pair, len(group))}"
+            start = f"{START}{timestamp_ms}{self._pairs.get(pair) or self._pair(*pair, len(group))}"
             for first in range(0, len(group), limits.EMF_VALUES_PER_METRIC):
-                numbers = self._values(group[first : first + limits.EMF_VALUES_PER_METRIC])
-                lines.append(f"{start}{numbers},{common}}}\n".encode())
+                some = group[first : first + limits.EMF_VALUES_PER_METRIC] if len(group) > 1 else group
+                lines.append(f"{start}{self._values(some)},{common}}}\n".encode())
 
     def _values(self, group):
         """The values of CALL_METRICS for at most 100 calls, as text."""
-        durations, failures, retries, throttles = [], 0, 0, 0
+        durations, failures, retries, throttles = "", 0, 0, 0
         for result in group:
             duration = result.duration_ms
             if not 0 <= duration < _MOST:
                 count(self.drops, "clock_replaced")
                 duration = 0.0
-            durations.append(f"{duration:.3f}")
+            durations = f"{durations},{duration:.3f}" if durations else f"{duration:.3f}"
             retries += result.attempts - 1
             throttles += result.throttles
             if result.status in CALL_FAILED:
                 failures += 1
         if failures or retries or throttles:
-            return f'{",".join(durations)}],"CallFailure":{failures:d},"CallRetry":{retries:d},"CallThrottle":{throttles:d}'
-        return ",".join(durations) + _NO_TROUBLE
+            return f'{durations}],"CallFailure":{failures:d},"CallRetry":{retries:d},"CallThrottle":{throttles:d}'
+        return durations + _NO_TROUBLE
 
     def stray_lines(self, results, timestamp_ms):
         """Encode calls that ended outside a live invocation: per (tool, operation), metrics and records in the same line."""
@@ -298,7 +308,12 @@ def masked(text):
 def _by_pair(results):
     groups = {}
     for result in results:
-        groups.setdefault((result.tool, result.operation), []).append(result)
+        pair = result.tool, result.operation
+        group = groups.get(pair)
+        if group is None:
+            groups[pair] = [result]
+        else:
+            group.append(result)
     return groups
 
 

@@ -4,18 +4,19 @@ from json.encoder import encode_basestring_ascii as quote
 
 from coldspan.core.record import CallToolResult
 
-_NOTHING = ""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CLOSE = "}"
 _EMPTY = '""'
-_WORD_CHARS = 64
 _KEPT = 256  # constant parts of each sort; beyond it they are made anew
 
-_heads = {}
-_keys = {}
-_words = {}
-_phases = {}
+_heads: "dict[tuple[str, str, str], str]" = {}
+_phases: "dict[tuple[str, ...], str]" = {}
 
 
-def as_record(result):
+def as_record(result: "CallToolResult") -> "dict[str, Any]":
     """Give a CallToolResult as the dict that leaves; payload, throttles and late are absent where there is nothing to say."""
     if type(result) is not CallToolResult:
         raise TypeError(type(result).__name__)
@@ -46,10 +47,10 @@ def as_record(result):
     return record
 
 
-def record_text(result, drops):
+def record_text(result: "CallToolResult", drops: "dict[str, int]", to_json) -> str:
     """Give the same as JSON text, or raise TypeError or ValueError where a value is not of the type it should have.
 
-    Half surrogates are left for the caller to find in the whole text.
+    `to_json` encodes what may be any value. Half surrogates are left for the caller to find in the whole text.
     """
     status, span_id, parent_id, trace_id = result.status, result.span_id, result.parent_id, result.trace_id
     ids = f"{span_id}{parent_id}{trace_id}"
@@ -79,15 +80,17 @@ def record_text(result, drops):
         phase_text = template % values
     if not -1e15 < known < 1e15:  # NaN and infinities too
         raise ValueError(known)
-    rest = _rest(result, drops)
+    rest = ""
+    if result.throttles or result.late or result.payload is not None:
+        rest = _rest(result, drops, to_json)
     return (
         f'{head}{quote(message) if message else _EMPTY},"duration_ms":{duration:.3f},"timestamp":{timestamp},"trace_id":"'
         f'{trace_id}","span_id":"{span_id}","parent_id":"{parent_id}",{_counts(result)},"phases":{{{phase_text}}},"attributes":{{'
-        f"{attributes_text(attributes, drops) if attributes else _NOTHING}}}{rest}}}"
+        f"{to_json(attributes, drops)[1:] if attributes else _CLOSE}{rest}}}"
     )
 
 
-def _counts(result):
+def _counts(result: "CallToolResult") -> str:
     attempts, items, failed = result.attempts, result.items, result.items_failed
     if attempts == 1 and items is None and failed is None:
         return '"attempts":1,"items":null,"items_failed":null'
@@ -96,43 +99,13 @@ def _counts(result):
     )  # fmt: skip
 
 
-def _rest(result, drops):
+def _rest(result: "CallToolResult", drops: "dict[str, int]", to_json) -> str:
     """What most records do not have."""
     rest = ""
     if result.throttles:
         rest = ',"throttles":%d' % result.throttles
     if result.payload is not None:
-        rest += ',"payload":' + _any(result.payload, drops)
+        rest += ',"payload":' + to_json(result.payload, drops)
     if result.late:
         rest += ',"late":true,"request_id":' + quote(result.request_id)
     return rest
-
-
-def attributes_text(attributes, drops):
-    """Give a dict of attributes as JSON text without its braces: names and words that come again are kept quoted."""
-    parts = []
-    for name, value in attributes.items():
-        key = _keys.get(name)
-        if key is None:
-            key = quote(name) + ":"
-            if len(_keys) < _KEPT:
-                _keys[name] = key
-        if type(value) is str:
-            text = _words.get(value)
-            if text is None:
-                text = quote(value)
-                # An id never comes again; a region, a host or a method does.
-                if len(_words) < _KEPT and len(value) < _WORD_CHARS and not name.endswith("id"):
-                    _words[value] = text
-            parts.append(key + text)
-        elif type(value) is int:
-            parts.append(f"{key}{value}")
-        else:
-            parts.append(key + _any(value, drops))
-    return ",".join(parts)
-
-
-def _any(value, drops):
-    from coldspan.core.text import to_json  # noqa: PLC0415  # it imports us
-
-    return to_json(value, drops)

@@ -64,7 +64,7 @@ def has_halves(text) -> bool:
 def call_text(result, drops):
     """Give one call's record as JSON text; never raises. Half surrogates may be in it: look for them in the whole line."""
     try:
-        return record_text(result, drops)
+        return record_text(result, drops, to_json)
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return to_json(result, drops)
 

@@ -25,6 +25,7 @@ _AWS_MEMBERS = (
     ("aws.dynamodb.table_names", "table_name"),
 )
 _DAY_MS = 86_400_000
+_STATUSES = 1_000
 _STATUS = "http.response.status_code"
 
 
@@ -178,7 +179,7 @@ class XRayEncoder:
                 self._heads[key] = head
         attributes = result.attributes or {}
         http_status = attributes.get(_STATUS)
-        if type(http_status) is not int:
+        if type(http_status) is not int or not 0 <= http_status < _STATUSES:
             http_status = 0
         response = '"response":{"status":%d}}' % http_status if http_status else "}"
         if kind == AWS:
@@ -201,15 +202,16 @@ class XRayEncoder:
         return [f'{text},"metadata":{{"coldspan":{record}}}', span_id, (), text]
 
     def _resource(self, attributes, result):
+        """What X-Ray draws as the resource, and the retries, as text that closes `aws`."""
         text = ""
         for attribute, member in _AWS_MEMBERS:
-            value = attributes.get(attribute)
-            if value:
-                if type(value) in (list, tuple):
-                    value = value[0]
+            if attribute in attributes:
+                value = attributes[attribute]
+                if type(value) is not str:
+                    value = value[0] if value and type(value) in (list, tuple) else None
                 if type(value) is str:
                     text += f',"{member}":{quote(value[:_CHARS])}'
-        return f'{text},"retries":{result.attempts - 1:d}}}'
+        return f'{text},"retries":{result.attempts - 1}}}'
 
     def _flags(self, result, http_status):
         """The flags of X-Ray for a status: 4xx is `error`, throttling is also `throttle`, the rest that failed is `fault`."""
@@ -237,6 +239,10 @@ class XRayEncoder:
             room = _ROOM - len(text) - len(place) - 20  # the name of the list, and what closes it
             kept = []
             for child in below:
+                if not child[2] and len(child[0]) < room:  # the common case: nothing below it, and room for it
+                    kept.append(child[0] + "}")
+                    room -= len(child[0]) + 2
+                    continue
                 part = _whole(child, room, 1)
                 if part:
                     kept.append(part)
