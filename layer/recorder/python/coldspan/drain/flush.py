@@ -1,6 +1,7 @@
 """The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
 
 import os
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 from _thread import allocate_lock
 
 from coldspan.core import limits, policy
@@ -112,10 +113,12 @@ class Drain:
             for line in lines:
                 self._queue(self.write, line, self.taken)
                 self.taken = None
-        self.encode_xray(invocation, results, facts)
-        for reason, count in self.emf.drops.items():
-            self.buffer.drop(reason, count)
-        self.emf.drops.clear()
+        self.encode_xray(invocation, results, facts, late, stray_results)
+        for encoder in (self.emf, self.xray):
+            if encoder is not None and encoder.drops:
+                for reason, count in encoder.drops.items():
+                    self.buffer.drop(reason, count)
+                encoder.drops.clear()
         self._release(invocation, len(results))
         return True
 
@@ -181,15 +184,18 @@ class Drain:
         facts["init"] = init
         if init_results:
             facts["init_calls"] = init_results
+            if seam.init_end_ns:
+                age_ms = (clock_gettime_ns(CLOCK_BOOTTIME) - process_start_ns()) / 1e6
+                facts["init_epoch_ms"] = self.scope.wall() / 1e6 - age_ms
 
     # -- X-Ray -------------------------------------------------------------------------------------------------------
 
-    def _encode_xray(self, invocation, results, facts) -> None:
+    def _encode_xray(self, invocation, results, facts, late, late_results) -> None:
         settings = self.settings
         if settings.xray == "off" or not settings.xray_address:
             return
         trace = invocation.trace
-        if trace is None or not trace.sampled or not trace.parent:
+        if not late and (trace is None or not trace.sampled or not trace.parent):
             return
         if self.xray is None:
             from coldspan.core.xray import XRayEncoder
@@ -202,9 +208,12 @@ class Drain:
                     settings.xray_address = ""
                     return
                 self.daemon = Daemon(address)
+        texts = self.emf.texts if settings.emf else ()
         if settings.xray == "auto" and others_trace():
-            results = []
-        for datagram in self.xray.datagrams(invocation, results, facts):
+            results = late = texts = ()
+        for datagram in self.xray.datagrams(invocation, results, facts, texts):
+            self._queue(self.send_datagram, datagram, None)
+        for datagram in self.xray.stray_datagrams(late, late_results) if late else ():
             self._queue(self.send_datagram, datagram, None)
 
     def _send_datagram(self, datagram) -> bool:
