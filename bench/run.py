@@ -41,8 +41,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--functions", default=",".join(FUNCTIONS), help="plain,calls")
     parser.add_argument("--parts", help=f"what to measure: {','.join(PARTS)}; --quick alone means count,size")
     parser.add_argument(
-        "--quick", action="store_true", help="few repetitions, peers' counts kept; writes to build/bench only"
+        "--quick", action="store_true", help="few repetitions, implies --keep; writes to build/bench only"
     )
+    parser.add_argument("--keep", action="store_true", help="keep peers' counts of a run with the same inputs")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--jobs", type=int, default=cores, help="functions counted at once; changes no count")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the functions")
@@ -51,6 +52,7 @@ def arguments() -> argparse.Namespace:
     if "bare" not in asked.only:
         asked.only.insert(0, "bare")
     asked.functions = asked.functions.split(",")
+    asked.keep = asked.keep or asked.quick
     asked.parts = asked.parts.split(",") if asked.parts else ["count", "size"] if asked.quick else list(PARTS)
     unknown = set(asked.only) - set(SETUPS) | set(asked.functions) - set(FUNCTIONS) | set(asked.parts) - set(PARTS)
     if unknown:
@@ -63,15 +65,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def counted(workshop: Workshop, name: str, function: str, *, quick: bool) -> dict:
-    """Count; a quick run takes over what an earlier one counted with the same inputs, except for coldspan."""
+def counted(workshop: Workshop, name: str, function: str, *, quick: bool, keep: bool) -> dict:
+    """Count; with `keep`, take over what an earlier run counted with the same inputs, except for coldspan."""
     warm_up, warm = (6, 6) if quick else (20, 40)
     folders = (workshop.runtime, workshop.task(SETUPS[name]), workshop.layer(SETUPS[name]))
     built = [(folder / ".built-from").read_text() for folder in folders if (folder / ".built-from").exists()]
     key = digest(METHOD, repr(SETUPS[name]), function, str(warm), str(can_mount()), workshop.python, *built)
     kept = workshop.base / "counts" / f"{key}.json"
-    if quick and name != "coldspan" and kept.exists():
-        return json.loads(kept.read_text())
+    if keep and name != "coldspan" and kept.exists():
+        return json.loads(kept.read_text()) | {"kept": True}
     found = count(Server(), workshop, SETUPS[name], function, warm_up, warm)
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(found))
@@ -83,7 +85,9 @@ def count_all(asked: argparse.Namespace, workshop: Workshop, names: list[str], r
     pairs = [(function, name) for function in asked.functions for name in names]
     found: dict[str, dict[str, dict]] = {function: {} for function in asked.functions}
     with ProcessPoolExecutor(asked.jobs) as pool:
-        tasks = {pair: pool.submit(counted, workshop, pair[1], pair[0], quick=asked.quick) for pair in pairs}
+        tasks = {
+            pair: pool.submit(counted, workshop, pair[1], pair[0], quick=asked.quick, keep=asked.keep) for pair in pairs
+        }
         for (function, name), task in tasks.items():
             try:
                 found[function][name] = {"instructions": task.result()}

@@ -26,6 +26,9 @@ def markdown(result: dict) -> str:
     for function, rows in result["functions"].items():
         lines += section(function, rows)
     lines += size_section(result["layers"])
+    tables = result["functions"].values()
+    if any(row.get("instructions", {}).get("kept") for rows in tables for row in rows.values()):
+        lines += ["Instructions other than coldspan's are kept from an earlier run with the same inputs.", ""]
     for name, reason in result["not_measured"].items():
         lines += [f"Not measured: {name}: {reason}", ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -143,6 +143,7 @@ def test_table_shows_the_bare_function_in_full_and_what_the_others_add():
     assert "| bare | 130.0 | 131.0 | 0.500 | 0.300 | 0.500 | 0.300 |" in text
     assert "| coldspan | 65.0 | 65.5 | 0.250 | 0.150 | 0.250 | 0.150 |" in text
     assert "Not measured: datadog: no wheel for this Python" in text
+    assert "kept from an earlier run" not in text
 
 
 @pytest.mark.parametrize("name", SETUPS)
