@@ -4,6 +4,10 @@ import re
 
 from coldspan.core import limits
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from re import Match, Pattern
+
 MARK = "***"
 
 # Key names whose value is never shown, compared in lower case without separators: anywhere in the name ...
@@ -58,10 +62,10 @@ _SOURCES = {
     "email": r"(?<![\w.%%+-])[\w.%%+-]++@[\w-]+(?:\.[\w-]+)*\.[^\W\d_][\w-]+",
     "digits": r"(?<![0-9])[0-9]{3,}(?:[\s.\u2010-\u2015-][0-9]{3,})*",
 }
-_compiled = {}
+_compiled: "dict[tuple[str, tuple[str, ...]], Pattern[str]]" = {}
 
 
-def mask_text(text, limit=limits.MESSAGE_CHARS):
+def mask_text(text: str, limit: int = limits.MESSAGE_CHARS) -> str:
     """Make text fit to leave: one line, no control characters, no secrets, at most `limit` characters.
 
     Idempotent. What cannot be printed becomes a space; what is not a str gives "".
@@ -84,7 +88,7 @@ def mask_text(text, limit=limits.MESSAGE_CHARS):
     return text[:limit]
 
 
-def mask_values(text, keys=()):
+def mask_values(text: str, keys: "tuple[str, ...]" = ()) -> str:
     """Replace in a str what looks like a secret; line breaks stay. `keys` are further key names, see `normal_key`."""
     for _ in range(_ROUNDS):
         masked = _mask_once(text, keys)
@@ -94,12 +98,12 @@ def mask_values(text, keys=()):
     return text
 
 
-def normal_key(key):
+def normal_key(key: str) -> str:
     """A key name as names are compared: lower case, without `_`, `-`, `.` and spaces."""
     return key.lower().replace("_", "").replace("-", "").replace(".", "").replace(" ", "")
 
 
-def is_secret_key(key, keys=()) -> bool:
+def is_secret_key(key: str, keys: "tuple[str, ...]" = ()) -> bool:
     """Whether the value under this key must not be shown. `keys` are further names, already normal."""
     name = normal_key(key)
     if name in SECRET_NAMES or (name.startswith("ssn") or name.endswith("ssn")):
@@ -110,7 +114,7 @@ def is_secret_key(key, keys=()) -> bool:
     return any(part in name for part in keys)
 
 
-def _mask_once(text, keys):
+def _mask_once(text: str, keys: "tuple[str, ...]") -> str:
     # What has blanks in it comes first: as the value of a key only its first word would go.
     at = "@" in text
     if at and "://" in text:
@@ -135,7 +139,7 @@ def _mask_once(text, keys):
     return text
 
 
-def _pattern(name, keys=()):
+def _pattern(name: str, keys: "tuple[str, ...]" = ()) -> "Pattern[str]":
     # Compiled on first use: most environments never see a message that needs it, and it costs 0.3 to 3 ms a pattern.
     known = (name, keys)
     pattern = _compiled.get(known)
@@ -149,26 +153,26 @@ def _pattern(name, keys=()):
     return pattern
 
 
-def _keep_name(match):
+def _keep_name(match: "Match[str]") -> str:
     return match.group(1) + MARK
 
 
-def _keep_name_and_quote(match):
+def _keep_name_and_quote(match: "Match[str]") -> str:
     return match.group(1) + (match.group(2) or match.group(5) or match.group(6) or "") + MARK
 
 
-def _keep_scheme(match):
+def _keep_scheme(match: "Match[str]") -> str:
     return match.group(1) + " " + MARK
 
 
-def _mask_key(match):
+def _mask_key(match: "Match[str]") -> str:
     """An AWS secret access key is 40 characters of base64; a git commit or a path of that length is none."""
     text = match.group()
     has_digit = any("0" <= char <= "9" for char in text)
     return MARK if has_digit and text != text.lower() and text != text.upper() else text
 
 
-def _mask_cards(match):
+def _mask_cards(match: "Match[str]") -> str:
     """Take the card numbers out of a run of digit groups: 13 to 19 digits in whole groups, with a valid check digit."""
     text = match.group()
     if len(text) < 13:
@@ -179,7 +183,8 @@ def _mask_cards(match):
             ends.append(index)
             starts.append(index + 1)
     ends.append(len(text))
-    out, done, group = [], 0, 0
+    out: "list[str]" = []
+    done = group = 0
     while group < len(starts):
         number, last = "", -1
         for further in range(group, len(starts)):
@@ -197,7 +202,7 @@ def _mask_cards(match):
     return "".join(out)
 
 
-def _is_luhn(number) -> bool:
+def _is_luhn(number: str) -> bool:
     # Numbers that start with 0 or 1 belong to no card scheme in use: times in epoch ms and ns start with 1.
     total = sum(map(int, number[-1::-2]))
     for digit in number[-2::-2]:
