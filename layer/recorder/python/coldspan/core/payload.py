@@ -9,6 +9,15 @@ from json.encoder import encode_basestring_ascii
 from coldspan.core import limits
 from coldspan.core.mask import MARK, is_secret_key, mask_values, normal_key
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, TypeVar
+
+    from coldspan.boot.settings import Settings
+
+    V = TypeVar("V")
+
 _HEAD = 4 * limits.PAYLOAD_BYTES  # how much of a text is looked at: a larger one is cut before anything reads it
 _TEXT = 1_024  # characters of a text inside an object
 _KEY = 128
@@ -20,7 +29,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 _type_name = type.__dict__["__name__"].__get__  # a metaclass of the customer's may answer to `__name__` itself
 
 
-def capture(value, settings):
+def capture(value: "Any", settings: "Settings") -> "Any":
     """Copy a value as JSON types: at most PAYLOAD_BYTES when written as ASCII JSON, PAYLOAD_DEPTH deep, secrets masked.
 
     Text and bytes that hold JSON become that JSON, other text stays text. An object of a type not known here is named,
@@ -34,13 +43,13 @@ class _Copy:
 
     __slots__ = ("cut", "keys", "left", "open")
 
-    def __init__(self, keys) -> None:
+    def __init__(self, keys: "tuple[str, ...]") -> None:
         self.keys = keys
         self.cut = False  # only the head of a JSON text was parsed: what was left out cannot be counted
         self.left = limits.PAYLOAD_BYTES
-        self.open = set()  # ids of the containers being walked
+        self.open: "set[int]" = set()  # ids of the containers being walked
 
-    def value(self, value, depth):
+    def value(self, value: "Any", depth: int) -> "Any":
         kind = type(value)
         if value is None or kind is bool:
             return self.spend(value, 5)
@@ -58,15 +67,15 @@ class _Copy:
             return self.bytes(bytes(base.__getitem__(value, slice(0, _HEAD))), base.__len__(value), depth)
         return self.other(value, kind)
 
-    def spend(self, value, size):
+    def spend(self, value: "V", size: int) -> "V":
         self.left -= size
         return value
 
-    def note(self, text):
+    def note(self, text: str) -> str:
         """A remark of ours in place of a value."""
         return self.spend(text, len(text) + 2)
 
-    def number(self, value):
+    def number(self, value: int) -> "int | str":
         if value.bit_length() > 256:  # turning a huge int into digits takes quadratic time
             return self.note("<int, %d bits>" % value.bit_length())
         text = int.__repr__(value)
@@ -74,7 +83,7 @@ class _Copy:
             return self.note(MARK)
         return self.spend(value, len(text))
 
-    def other(self, value, kind):
+    def other(self, value: "Any", kind: "type") -> "Any":
         if kind is Decimal and sys.getsizeof(value) < 1_024:
             return self.plain(Decimal.__str__(value))
         times = sys.modules.get("datetime")
@@ -88,7 +97,7 @@ class _Copy:
         name = str.__getitem__(_type_name(kind), slice(0, 64))
         return self.plain("<%s>" % name)
 
-    def text(self, head, length, depth):
+    def text(self, head: str, length: int, depth: int) -> "Any":
         if depth <= limits.PAYLOAD_DEPTH and head.lstrip()[:1] in ("{", "[", '"'):
             found = _parse(head, length > len(head))
             if found is not None:
@@ -96,7 +105,7 @@ class _Copy:
                 return self.value(found, depth + (type(found) is str))
         return self.plain(head, length, limits.PAYLOAD_BYTES if depth == 0 else _TEXT)
 
-    def plain(self, head, length=0, limit=_TEXT):
+    def plain(self, head: str, length: int = 0, limit: int = _TEXT) -> str:
         """Text as text: cut to `limit` and to what is left, masked whatever the cut went through."""
         limit = min(limit, max(self.left - 2, 0))
         window = _encodable(head[: limit + 4 * _TAIL])
@@ -113,7 +122,7 @@ class _Copy:
             size = len(encode_basestring_ascii(cut))
         return self.spend(cut, size)
 
-    def bytes(self, head, length, depth):
+    def bytes(self, head: bytes, length: int, depth: int) -> "Any":
         try:
             text = head.decode()
         except UnicodeDecodeError as error:
@@ -124,7 +133,7 @@ class _Copy:
             return self.note("<bytes, %d>" % length)
         return self.text(text, length, depth)
 
-    def container(self, value, kind, depth):
+    def container(self, value: "Any", kind: "type", depth: int) -> "Any":
         base = next(known for known in _CONTAINERS if issubclass(kind, known))
         size = base.__len__(value)
         if id(value) in self.open:
@@ -133,7 +142,7 @@ class _Copy:
             return self.note("<%s, %d>" % (base.__name__, size))
         self.open.add(id(value))
         self.left -= _NOTE
-        out = {} if base is dict else []
+        out: "Any" = {} if base is dict else []
         done = 0
         try:
             if base is dict:
@@ -153,7 +162,7 @@ class _Copy:
                 out.append(note)
         return out
 
-    def mapping(self, value, out, depth):
+    def mapping(self, value: "dict[Any, Any]", out: "dict[str, Any]", depth: int) -> int:
         """Copy items into `out`; gives how many of them there was room for."""
         hidden, in_base64 = _shape(value, self.keys) if dict.__len__(value) <= 32 else ("", False)
         done = 0
@@ -173,7 +182,7 @@ class _Copy:
                 out[name] = self.value(item, depth)
         return done
 
-    def sequence(self, items, out, is_pair, depth):
+    def sequence(self, items: "Iterator[Any]", out: "list[Any]", is_pair: bool, depth: int) -> int:
         """Copy items into `out`; gives how many of them there was room for."""
         for item in items:
             if self.left < _ROOM:
@@ -186,26 +195,26 @@ class _Copy:
                 out.append(self.value(item, depth))
         return len(out)
 
-    def key(self, key):
+    def key(self, key: "Any") -> str:
         kind = type(key)
         if issubclass(kind, bytes):
-            key = bytes.__getitem__(key, slice(0, _KEY)).decode("latin-1")
+            name = bytes.__getitem__(key, slice(0, _KEY)).decode("latin-1")
         elif issubclass(kind, str):
-            key = _encodable(str.__getitem__(key, slice(0, _KEY)))
+            name = _encodable(str.__getitem__(key, slice(0, _KEY)))
         elif key is None or kind is bool or kind is float:
-            key = repr(key)
+            name = repr(key)
         elif issubclass(kind, int) and int.bit_length(key) <= 256:
-            key = int.__repr__(int.__int__(key))
+            name = int.__repr__(int.__int__(key))
         else:
-            key = "<%s>" % str.__getitem__(_type_name(kind), slice(0, 64))
-        if len(key) > 4:
-            key = mask_values(key, self.keys)
+            name = "<%s>" % str.__getitem__(_type_name(kind), slice(0, 64))
+        if len(name) > 4:
+            name = mask_values(name, self.keys)
         room = self.left - _ROOM * 3 // 4
-        while len(encode_basestring_ascii(key)) > max(room, 40):
-            key = key[: len(key) * 3 // 4]
-        return key
+        while len(encode_basestring_ascii(name)) > max(room, 40):
+            name = name[: len(name) * 3 // 4]
+        return name
 
-    def base64(self, text, depth):
+    def base64(self, text: str, depth: int) -> "Any":
         from binascii import a2b_base64  # a file of its own in some builds: not for every function
 
         head = text[: _HEAD // 4 * 4]
@@ -215,17 +224,17 @@ class _Copy:
             return self.plain(head, len(text))
 
 
-def _encodable(text):
+def _encodable(text: str) -> str:
     """The text without lone surrogates, which JSON allows and its readers refuse."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _shape(value, keys):
+def _shape(value: "dict[Any, Any]", keys: "tuple[str, ...]") -> "tuple[str, bool]":
     """What the neighbours say of a value in a small dict: (the key of a secret one or "", whether `body` is base64).
 
     {"Name": "password", "Value": ...} hides the value; API Gateway and its like say `isBase64Encoded` beside the body.
     """
-    names = {}
+    names: "dict[str, Any]" = {}
     hidden = ""
     in_base64 = False
     for key, item in dict.items(value):
@@ -244,12 +253,12 @@ def _shape(value, keys):
     return hidden, in_base64
 
 
-def _is_count(name, item) -> bool:
+def _is_count(name: str, item: "Any") -> bool:
     """`max_tokens: 512` counts tokens and holds none."""
     return (type(item) is int or type(item) is float) and normal_key(name).endswith("tokens")
 
 
-def _parse(head, is_cut):
+def _parse(head: str, is_cut: bool) -> "Any":
     """The JSON in a text, of a longer text as much as its head holds; None when it is none."""
     if is_cut:
         head = _closed(head)
@@ -259,7 +268,7 @@ def _parse(head, is_cut):
         return None
 
 
-def _closed(head):
+def _closed(head: str) -> str:
     """Cut JSON text after its last whole element and close what is open there."""
     stack = []
     keep = 0
