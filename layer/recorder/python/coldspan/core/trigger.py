@@ -5,6 +5,13 @@
 
 import json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    # (trigger, since, count, facts), see `describe`
+    Described = tuple[str, Any, int, dict[str, Any] | None]
+
 _RECORDS = 100  # of a larger batch only these are searched for the oldest
 _BODY = 16_384  # a larger body is not searched for a tool call
 
@@ -48,7 +55,7 @@ _KEYS = {
 }
 
 
-def describe(event, context=None):
+def describe(event: "Any", context: "Any" = None) -> "Described | None":
     """Say what kind of event this is; None when its shape is unknown.
 
     Gives (trigger, since, count, facts): `since` is the time stamp of the oldest record as it stands in the event, for
@@ -85,7 +92,7 @@ def describe(event, context=None):
     return _of_context(context) if context is not None else None
 
 
-def _of_records(records):
+def _of_records(records: "Any") -> "Described | None":
     first = records[0] if type(records) is list else None
     if type(first) is not dict:
         return None
@@ -101,7 +108,7 @@ def _of_records(records):
     return _SOURCES[source], since, len(records), None
 
 
-def _since(source, first, records):
+def _since(source: str, first: "dict[str, Any]", records: "Any") -> "Any":
     if source == "aws:sqs":
         # Messages come in no order. The stamps are ms in 13 digits, so text compares as numbers do.
         return min([record["attributes"]["SentTimestamp"] for record in records[:_RECORDS]])
@@ -116,11 +123,11 @@ def _since(source, first, records):
     return first.get("eventTime") or first.get("timestamp")
 
 
-def _is_appsync(info) -> bool:
+def _is_appsync(info: "Any") -> bool:
     return type(info) is dict and ("fieldName" in info or "channel" in info)
 
 
-def _of_request(event, request):
+def _of_request(event: "dict[str, Any]", request: "dict[str, Any]") -> "Described | None":
     since = None
     if "elb" in request:
         trigger = "alb"
@@ -142,15 +149,17 @@ def _of_request(event, request):
     return trigger, since, 1, _tool_call(event)
 
 
-def _of_rule(event):
+def _of_rule(event: "dict[str, Any]") -> "Described":
     scheduled = event["detail-type"] == "Scheduled Event" or event.get("source") == "aws.scheduler"
     return "schedule" if scheduled else "eventbridge", event.get("time"), 1, None
 
 
-def _of_durable(event):
+def _of_durable(event: "dict[str, Any]") -> "Described":
     """Each pass over a durable execution is an invocation; all but the first replay what is already done."""
     state = event.get("InitialExecutionState")
-    operations = state.get("Operations") if type(state) is dict else None
+    if type(state) is not dict:
+        state = {}
+    operations = state.get("Operations")
     # The first operation is the execution itself.
     replay = type(operations) is list and (len(operations) > 1 or bool(state.get("NextMarker")))
     since = None
@@ -159,17 +168,16 @@ def _of_durable(event):
     return "durable", since, 1, {"replay": replay}
 
 
-def _of_groups(event, trigger):
+def _of_groups(event: "dict[str, Any]", trigger: str) -> "Described":
     """Kafka, MQ and DocumentDB: lists by topic and partition, or one list."""
     groups = event.get("records") or event.get("rmqMessagesByQueue") or event.get("messages") or event.get("events")
-    lists = list(groups.values()) if type(groups) is dict else [groups]
-    lists = [found for found in lists if type(found) is list and found]
-    stamps = [found[0].get("timestamp") for found in lists if type(found[0]) is dict]
-    stamps = [stamp for stamp in stamps if type(stamp) is int]
-    return trigger, min(stamps, default=None), sum(map(len, lists)), None
+    found = list(groups.values()) if type(groups) is dict else [groups]
+    lists = [some for some in found if type(some) is list and some]
+    stamps = [some[0].get("timestamp") for some in lists if type(some[0]) is dict]
+    return trigger, min([stamp for stamp in stamps if type(stamp) is int], default=None), sum(map(len, lists)), None
 
 
-def _of_key(event, trigger):
+def _of_key(event: "dict[str, Any]", trigger: str) -> "Described | None":
     if trigger == "connect" and event.get("Name") != "ContactFlowEvent":
         return None
     since = event.get("time")  # CloudWatch alarms have it
@@ -180,7 +188,7 @@ def _of_key(event, trigger):
     return trigger, since, count, None
 
 
-def _of_context(context):
+def _of_context(context: "Any") -> "Described | None":
     custom = getattr(getattr(context, "client_context", None), "custom", None)
     name = custom.get("bedrockAgentCoreToolName") if type(custom) is dict else None
     if type(name) is not str:
@@ -188,7 +196,7 @@ def _of_context(context):
     return "agentcore", None, 1, _tool_facts(name.partition("___")[2] or name)
 
 
-def _tool_facts(name):
+def _tool_facts(name: str) -> "dict[str, Any]":
     return {
         "mcp.method.name": "tools/call",
         "gen_ai.operation.name": "execute_tool",
@@ -196,7 +204,7 @@ def _tool_facts(name):
     }
 
 
-def _tool_call(event):
+def _tool_call(event: "dict[str, Any]") -> "dict[str, Any] | None":
     """The facts of a Model Context Protocol request `tools/call` in the body of an HTTP event; None for any other."""
     body = event.get("body")
     if type(body) is not str or len(body) > _BODY:
@@ -218,7 +226,7 @@ def _tool_call(event):
     return _tool_facts(name) if type(name) is str else None
 
 
-def _json(text):
+def _json(text: str) -> "Any":
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -228,13 +236,13 @@ def _json(text):
 # --- what the answer says -------------------------------------------------------------------------------------------
 
 
-def batch_failures(result):
+def batch_failures(result: "Any") -> "int | None":
     """How many records of its batch the handler gave back as failed; None when it gave no such list."""
     failures = result.get("batchItemFailures") if type(result) is dict else None
     return len(failures) if type(failures) is list else None
 
 
-def durable_outcome(described, result) -> str:
+def durable_outcome(described: "Described | None", result: "Any") -> str:
     """`pending` or `error` as a durable function's own status says; "" when it says neither, and for all others."""
     if described is None or described[0] != "durable" or type(result) is not dict:
         return ""
@@ -242,7 +250,7 @@ def durable_outcome(described, result) -> str:
     return "pending" if status == "PENDING" else "error" if status == "FAILED" else ""
 
 
-def tool_error(described, result) -> str:
+def tool_error(described: "Described | None", result: "Any") -> str:
     """Why the tool call that this invocation answered has failed: `tool_error`, a JSON-RPC error code, or "".
 
     Source: OpenTelemetry semantic conventions, Model Context Protocol; only a literal true counts as isError.
@@ -268,12 +276,13 @@ def tool_error(described, result) -> str:
 # --- time -----------------------------------------------------------------------------------------------------------
 
 
-def queue_ms(since, at_ms):
+def queue_ms(since: "Any", at_ms: float) -> "int | None":
     """How many ms before `at_ms` (epoch ms) a time stamp of an event lies: 0 when it lies after, None when it is none.
 
     Takes epoch seconds, ms or µs as a number or as digits, or ISO 8601 text with a zone.
     """
     kind = type(since)
+    epoch_ms: "float | None"
     if kind is str and not since.isdecimal():
         epoch_ms = _epoch_ms(since)
     else:
@@ -281,7 +290,7 @@ def queue_ms(since, at_ms):
     return None if epoch_ms is None or epoch_ms <= 0 else max(0, int(at_ms - epoch_ms))
 
 
-def _in_ms(number):
+def _in_ms(number: float) -> "float | None":
     """Epoch seconds, ms or µs in ms: until the year 5138 each has a range of its own."""
     if 0 < number < 1e11:
         return number * 1_000
@@ -290,7 +299,7 @@ def _in_ms(number):
     return number / 1_000 if number < 1e17 else None
 
 
-def _epoch_ms(text):
+def _epoch_ms(text: str) -> "int | None":
     """`2026-11-23T08:54:36.123Z`, also with another fraction or an offset, as epoch ms; None for anything else."""
     if not 20 <= len(text) <= 35 or text[4] + text[7] + text[10] + text[13] + text[16] != "--T::":
         return None
