@@ -1,20 +1,24 @@
-"""A line larger than an event may be, or with half surrogates in it: repaired, split, trimmed; what was trimmed is counted."""
+"""A line larger than an event may be, or with half surrogates in it: repaired, split, trimmed; trimming is counted."""
 
 from json import loads
 
 from coldspan.core import limits
 from coldspan.core.text import count, plain, to_json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _TRIM_ORDER = ("payload", "attributes", "phases", "message")
 _MOST = limits.EMF_EVENT_BYTES
 _CUT_CHARS = 64
 
 
-def split(line, continuation, drops):
+def split(line: str, continuation: str, drops: "dict[str, int]") -> "list[bytes]":
     """Give the same as whole lines within the limit.
 
-    The first keeps metrics and facts; calls that do not fit go on in lines that begin with `continuation` (an open JSON object)
-    and have no metrics. Facts are dropped, largest first, only when they do not fit without any call.
+    The first keeps metrics and facts; calls that do not fit go on in lines that begin with `continuation` (an open JSON
+    object) and have no metrics. Facts are dropped, largest first, only when they do not fit without any call.
     """
     try:
         document = plain(loads(line), drops)
@@ -31,7 +35,7 @@ def split(line, continuation, drops):
     line = to_json(document, drops)
     while len(line) >= _MOST:
         told = {name: len(to_json(value, {})) for name, value in document.items() if name not in _keys_of(document)}
-        del document[max(told, key=told.get)]
+        del document[max(told, key=told.__getitem__)]
         count(drops, "facts_trimmed")
         line = to_json(document, drops)
     lines = []
@@ -48,7 +52,7 @@ def split(line, continuation, drops):
     return [*lines, _closed(line, opened)]
 
 
-def trimmed(text, room, drops):
+def trimmed(text: str, room: int, drops: "dict[str, int]") -> str:
     """The record of one call in at most `room` characters: the payload goes first, then attributes, phases, message."""
     if len(text) <= room:
         return text
@@ -63,11 +67,11 @@ def trimmed(text, room, drops):
     return to_json({name: value[:_CUT_CHARS] if type(value) is str else value for name, value in record.items()}, {})
 
 
-def _keys_of(document):
+def _keys_of(document: "dict[str, Any]") -> "set[str]":
     """The members of the root that the metrics refer to."""
     directive = document["_aws"]["CloudWatchMetrics"][0]
     return {"_aws", *directive["Dimensions"][0], *[metric["Name"] for metric in directive["Metrics"]]}
 
 
-def _closed(line, opened):
+def _closed(line: str, opened: bool) -> bytes:
     return (line + ("]}\n" if opened else "}\n")).encode()
