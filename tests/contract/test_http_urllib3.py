@@ -100,6 +100,16 @@ def test_retries_that_run_out_end_as_the_last_answer(fetch, server, live, status
     assert record.attributes["http.response.status_code"] == status
 
 
+def test_an_attempt_without_an_answer_does_not_end_with_the_status_of_the_one_before(fetch, server, live):
+    """A reset is recorded with the 503 of an earlier attempt."""
+    server.script["/r"] = in_turn(answer(503, b""), reset)
+    with pytest.raises((urllib3.exceptions.MaxRetryError, requests.RequestException)):
+        fetch(server.url("/r"), Retry(1, backoff_factor=0, status_forcelist=[503]))
+    record = only(live)
+    assert (record.status, record.attempts) == ("error", 2)
+    assert "http.response.status_code" not in record.attributes
+
+
 def test_retries_that_run_out_on_timeouts_are_one_timeout(fetch, server, live):
     """Three timeouts are three calls, or a connection error."""
     server.script["/r"] = silent

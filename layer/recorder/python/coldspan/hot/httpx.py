@@ -151,6 +151,8 @@ class HttpxSteps:
         call = self.http.enclosing()
         if call is None:
             return None
+        if call.kind == HTTP:
+            call.http_status = 0  # of the hop before
         extensions = request.extensions
         added = ()
         named = self.http.named

@@ -64,6 +64,7 @@ class Urllib3Steps:
             if call.kind == HTTP:
                 retries = args[4] if len(args) > 4 else kwargs.get("retries")
                 _count(call, retries)
+                call.http_status = 0  # of the attempt before
             return None
         method = args[0] if args else kwargs.get("method")
         url = args[1] if len(args) > 1 else kwargs.get("url")
