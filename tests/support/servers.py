@@ -68,13 +68,14 @@ class Stub:
                 self._answer(connection)
 
     def _answer(self, connection):
-        stream = connection.makefile("rb")
-        path = stream.readline().split(b" ")[1].decode()
-        length = 0
-        while (line := stream.readline().strip()) != b"":
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        stream.read(length)
+        # closed here: the check after each test may hold this frame, and the connection would be closed before its stream
+        with connection.makefile("rb") as stream:
+            path = stream.readline().split(b" ")[1].decode()
+            length = 0
+            while (line := stream.readline().strip()) != b"":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            stream.read(length)
         self.paths.append(path)
         first = "/" + path.split("/")[1]
         answer = ANSWERS.get(first, message(200, b'{"TableNames": []}'))
