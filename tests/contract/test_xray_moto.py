@@ -1,4 +1,4 @@
-"""The documents through a daemon into X-Ray (moto's) and back: the tree that BatchGetTraces returns is the tree that ran."""
+"""The documents through a daemon into X-Ray (moto's) and back: what BatchGetTraces returns is the tree that ran."""
 
 import json
 import socket
@@ -42,7 +42,11 @@ class Relay:
 @pytest.fixture
 def client(monkeypatch):
     """An X-Ray client whose service is moto."""
-    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-west-1"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
         monkeypatch.setenv(name, value)
     with mock_aws():
         yield boto3.client("xray", region_name="eu-west-1")
@@ -69,7 +73,7 @@ def sent(relay, datagrams):
 
 
 def stored_tree(client):
-    """span id -> parent id of everything the service gives back for the trace, nested or sent alone."""
+    """Span id -> parent id of everything the service gives back for the trace, nested or sent alone."""
     (trace,) = client.batch_get_traces(TraceIds=[TRACE_ID])["Traces"]
     parents = {}
     waiting = []
@@ -85,7 +89,7 @@ def stored_tree(client):
 
 
 def ran(owner):
-    """span id -> parent id as the recorder saw it run."""
+    """Span id -> parent id as the recorder saw it run."""
     return {one.span_id: one.parent_id for one in results(owner)}
 
 

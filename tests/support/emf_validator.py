@@ -1,7 +1,7 @@
 """A strict reader of embedded metric format: it rejects what CloudWatch would silently not extract.
 
-Written from the published rules, not from our encoder: CloudWatch user guide, "Specification: Embedded metric format" (with its
-JSON schema); API reference of PutLogEvents (InputLogEvent), MetricDatum and Dimension; RFC 8259.
+Written from the published rules, not from our encoder: CloudWatch user guide, "Specification: Embedded metric
+format" (with its JSON schema); API reference of PutLogEvents (InputLogEvent), MetricDatum and Dimension; RFC 8259.
 """
 
 import json
@@ -42,7 +42,11 @@ def validate_emf(line, now_ms=None):
     root = validate_log_line(line)
     metadata = root.get("_aws")
     _must(isinstance(metadata, dict), "metadata", metadata)
-    _must(set(metadata) <= {"Timestamp", "CloudWatchMetrics", "LogGroupName", "LogStreamName"}, "metadata members", metadata)
+    _must(
+        set(metadata) <= {"Timestamp", "CloudWatchMetrics", "LogGroupName", "LogStreamName"},
+        "metadata members",
+        metadata,
+    )
     timestamp = metadata.get("Timestamp")
     _must(type(timestamp) is int, "timestamp type", timestamp)
     _must(946_684_800_000 < timestamp < 4_133_980_800_000, "timestamp in milliseconds", timestamp)

@@ -1,7 +1,8 @@
 """A strict reader of X-Ray datagrams: it rejects what the daemon or the service would silently drop or never show.
 
-Written from the published rules, not from our encoder: X-Ray developer guide, "AWS X-Ray segment documents" (fields, limits,
-characters) and "Sending segment documents to the X-Ray daemon" (header line); API reference of PutTraceSegments; RFC 768.
+Written from the published rules, not from our encoder: X-Ray developer guide, "AWS X-Ray segment documents" (fields,
+limits, characters) and "Sending segment documents to the X-Ray daemon" (header line); API reference of
+PutTraceSegments; RFC 768 (datagram size).
 """
 
 import json
@@ -13,8 +14,8 @@ ID = re.compile(r"[0-9a-f]{16}\Z")
 TRACE_ID = re.compile(r"1-[0-9a-f]{8}-[0-9a-f]{24}\Z")
 KEY = re.compile(r"[A-Za-z0-9_]+\Z")
 MEMBERS = {
-    "name", "id", "start_time", "end_time", "in_progress", "trace_id", "parent_id", "type", "namespace", "http", "aws", "error",
-    "throttle", "fault", "cause", "annotations", "metadata", "subsegments", "precursor_ids", "sql",
+    "name", "id", "start_time", "end_time", "in_progress", "trace_id", "parent_id", "type", "namespace", "http", "aws",
+    "error", "throttle", "fault", "cause", "annotations", "metadata", "subsegments", "precursor_ids", "sql",
 }  # fmt: skip
 AWS_STRINGS = {"operation", "account_id", "region", "request_id", "queue_url", "table_name"}
 ANNOTATIONS = 50
@@ -88,7 +89,11 @@ def _times(node):
 def _http(http):
     _must(isinstance(http, dict) and set(http) <= {"request", "response"}, "http", http)
     request = http.get("request", {})
-    _must(isinstance(request, dict) and set(request) <= {"method", "url", "user_agent", "client_ip", "traced"}, "http request", request)
+    _must(
+        isinstance(request, dict) and set(request) <= {"method", "url", "user_agent", "client_ip", "traced"},
+        "http request",
+        request,
+    )
     for name, value in request.items():
         _must(type(value) is bool if name == "traced" else _short(value), "http request value", value)
     response = http.get("response", {})
@@ -113,7 +118,11 @@ def _cause(cause):
     _must(isinstance(exceptions, list), "exceptions", exceptions)
     for exception in exceptions:
         _must(isinstance(exception, dict), "exception", exception)
-        _must(set(exception) <= {"id", "message", "type", "remote", "truncated", "skipped", "cause", "stack"}, "exception", exception)
+        _must(
+            set(exception) <= {"id", "message", "type", "remote", "truncated", "skipped", "cause", "stack"},
+            "exception",
+            exception,
+        )
         _must(_matches(ID, exception.get("id")), "exception id", exception)
         _must(_short(exception.get("message", "")) and _short(exception.get("type", "")), "exception text", exception)
         _must(type(exception.get("remote", True)) is bool, "exception remote", exception)

@@ -35,7 +35,8 @@ def lines_of(encoder, owner, facts=None, *, detail=True):
 def metrics_of(line):
     """Name -> the values CloudWatch would store (one value alone, several as a list)."""
     return {
-        fact.name: fact.values[0] if len(fact.values) == 1 else list(fact.values) for fact in validate_emf(line, now_ms=NOW_MS)
+        fact.name: fact.values[0] if len(fact.values) == 1 else list(fact.values)
+        for fact in validate_emf(line, now_ms=NOW_MS)
     }
 
 
@@ -45,8 +46,8 @@ def test_invocation_line_has_the_metrics_of_a_warm_success(encoder):
     call(owner, at_ms=1, ms=5)
     call(owner, "sqs", "SendMessage", at_ms=8, ms=4, retries=2, throttles=1)
     assert metrics_of(lines_of(encoder, owner)[0]) == {
-        "Duration": 25, "ColdStart": 0, "Error": 0, "Timeout": 0, "Calls": 2, "CallFailures": 0, "CallRetries": 2, "CallTime": 9,
-        "QueueTime": 12.5, "ResponseBytes": 123, "Overhead": 33,
+        "Duration": 25, "ColdStart": 0, "Error": 0, "Timeout": 0, "Calls": 2, "CallFailures": 0, "CallRetries": 2,
+        "CallTime": 9, "QueueTime": 12.5, "ResponseBytes": 123, "Overhead": 33,
     }  # fmt: skip
 
 
@@ -72,8 +73,8 @@ def test_facts_stand_beside_the_metrics(encoder):
     expected = {
         "request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd", "trace_id": "5759e988bd862e3fe1be46a994272793",
         "span_id": "1234567890abcdef", "start": "warm", "outcome": "ok", "trigger": "sqs", "tenant_id": "blue",
-        "function_version": "7", "memory_mb": 512, "handler_ms": 24, "cpu_ms": 5, "calls_open": 0, "flush": "after_response",
-        "batch_item_failures": 2, "replay": True, "annotations": {"basket": 3}, "calls": [],
+        "function_version": "7", "memory_mb": 512, "handler_ms": 24, "cpu_ms": 5, "calls_open": 0,
+        "flush": "after_response", "batch_item_failures": 2, "replay": True, "annotations": {"basket": 3}, "calls": [],
     }  # fmt: skip
     assert {name: line[name] for name in expected} == expected
 
@@ -127,8 +128,18 @@ def test_dropped_counts_are_in_the_record_promise_4(encoder):
 def test_calls_are_told_as_records(encoder):
     """Each call with its outcome, phases and attributes, as the README shows it."""
     owner = invocation()
-    call(owner, phases=[0, 0, 120_000, 3 * MS, 0, 0, 0], attributes={"cloud.region": "eu-west-1", "n": 1, "list": ["a"]})
-    call(owner, "prices", "quote", kind=USER, at_ms=7, http_status=0, error_type="Boom", error_text="no", cause="error", items=3, items_failed=1, payload={"a": [1]})  # fmt: skip
+    call(
+        owner, phases=[0, 0, 120_000, 3 * MS, 0, 0, 0], attributes={"cloud.region": "eu-west-1", "n": 1, "list": ["a"]}
+    )
+    fields = {
+        "http_status": 0,
+        "error_type": "Boom",
+        "error_text": "no",
+        "cause": "error",
+        "items": 3,
+        "items_failed": 1,
+    }
+    call(owner, "prices", "quote", kind=USER, at_ms=7, payload={"a": [1]}, **fields)
     first, second = json.loads(lines_of(encoder, owner)[0])["calls"]
     assert first == {
         "tool": "dynamodb", "operation": "PutItem", "status": "ok", "success": True, "message": "", "duration_ms": 5,
@@ -136,7 +147,8 @@ def test_calls_are_told_as_records(encoder):
         "parent_id": "1234567890abcdef", "attempts": 1, "items": None, "items_failed": None,
         "phases": {"send": 0.12, "wait": 3},
         "attributes": {
-            "cloud.region": "eu-west-1", "n": 1, "list": ["a"], "http.response.status_code": 200, "rpc.method": "PutItem",
+            "cloud.region": "eu-west-1", "n": 1, "list": ["a"], "http.response.status_code": 200,
+            "rpc.method": "PutItem",
         },
     }  # fmt: skip
     assert (second["status"], second["success"], second["message"]) == ("error", False, "Boom: no")
@@ -168,7 +180,9 @@ def test_without_detail_a_failed_call_or_a_slow_invocation_is_told(encoder):
 def test_each_tool_and_operation_has_its_own_line(encoder):
     """Durations as values, so that percentiles are right; failures, retries and throttled attempts as counts."""
     owner = invocation()
-    for at_ms, changes in enumerate(({}, {"http_status": 500}, {"retries": 2, "throttles": 2}, {"items": 5, "items_failed": 2})):
+    for at_ms, changes in enumerate(
+        ({}, {"http_status": 500}, {"retries": 2, "throttles": 2}, {"items": 5, "items_failed": 2})
+    ):
         call(owner, at_ms=at_ms, ms=at_ms + 1, **changes)
     call(owner, "api.stripe.com", "POST", kind=HTTP, at_ms=9)
     lines = lines_of(encoder, owner)
@@ -302,7 +316,9 @@ def user_metrics(encoder, *metrics):
 
 def test_user_metrics_have_a_line_of_their_own(encoder):
     """They share the function's dimension and never meet our names."""
-    stored = user_metrics(encoder, ("basket", 3, "Count"), ("basket", 5, "Count"), ("size", 1.5, ""), ("price", Decimal("2.5"), None))
+    stored = user_metrics(
+        encoder, ("basket", 3, "Count"), ("basket", 5, "Count"), ("size", 1.5, ""), ("price", Decimal("2.5"), None)
+    )
     assert stored == {"basket": ("Count", [3, 5]), "size": ("None", [1.5]), "price": ("None", [2.5])}
     assert encoder.drops == {}
 
@@ -324,7 +340,10 @@ def test_user_metrics_have_a_line_of_their_own(encoder):
         ("a\nb", 1, "Count"),
         ("m" * 1025, 1, "Count"),
         (7, 1, "Count"),
-        *[(name, 1, "Count") for name in ("Duration", "Error", "CallDuration", "_aws", "function_name", "tool", "request_id", "level")],
+        *[
+            (name, 1, "Count")
+            for name in ("Duration", "Error", "CallDuration", "_aws", "function_name", "tool", "request_id", "level")
+        ],
     ],
 )
 def test_a_user_metric_that_would_be_dropped_is_refused_and_counted_promise_4(encoder, refused):
@@ -343,7 +362,9 @@ def test_values_of_different_units_are_not_merged(encoder):
 
 def test_many_names_and_many_values_take_several_lines(encoder):
     """CloudWatch takes 100 metrics a directive and 100 values a metric; nothing beyond is lost."""
-    stored = user_metrics(encoder, *[(f"m{n}", n, "Count") for n in range(250)], *[("m7", n, "Count") for n in range(250)])
+    stored = user_metrics(
+        encoder, *[(f"m{n}", n, "Count") for n in range(250)], *[("m7", n, "Count") for n in range(250)]
+    )
     assert len(stored) == 250
     assert stored["m7"] == ("Count", [7, *range(250)])
 
@@ -511,7 +532,10 @@ def test_values_that_json_cannot_hold_are_named_and_counted_promise_2(encoder):
     circle = {}
     circle["self"] = circle
     owner = invocation()
-    call(owner, payload={"object": Untouchable(), (1, 2): float("nan"), "circle": circle, "set": {1}, 3: b"x", "big": 10**5000})
+    call(
+        owner,
+        payload={"object": Untouchable(), (1, 2): float("nan"), "circle": circle, "set": {1}, 3: b"x", "big": 10**5000},
+    )
     lines = lines_of(encoder, owner)
     payload = json.loads(lines[0])["calls"][0]["payload"]
     assert payload["object"] == "<Untouchable>"
@@ -543,7 +567,9 @@ def test_numbers_of_a_broken_clock_are_refused_and_counted(encoder):
 
 def test_facts_cannot_take_the_place_of_a_metric(encoder):
     """A member named twice makes a line that readers understand differently."""
-    line = lines_of(encoder, invocation(), {"Duration": 7, "calls": "x", "function_name": "y", "request_id": "z", "own": 1})[0]
+    line = lines_of(
+        encoder, invocation(), {"Duration": 7, "calls": "x", "function_name": "y", "request_id": "z", "own": 1}
+    )[0]
     assert metrics_of(line)["Duration"] == 25
     assert json.loads(line)["own"] == 1
 

@@ -1,4 +1,4 @@
-"""Whatever names, values and sizes come: every line and datagram is one the services take, and no call is lost uncounted."""
+"""Whatever names, values and sizes come: every line and datagram is one the services take, and no call is lost."""
 
 import json
 from collections import Counter
@@ -18,7 +18,10 @@ from support.xray_validator import validate_segment
 
 # No shrinking: a failing example is printed as it was found, within the time a test may take.
 THOROUGH = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 pytestmark = pytest.mark.timeout(120)
 ROOT = HEADER.split(";")[0].split("=")[1]
@@ -26,11 +29,32 @@ ROOT = HEADER.split(";")[0].split("=")[1]
 # Everything a Python str can hold: half surrogates, control characters, other scripts; and what templates trip over.
 TEXTS = st.one_of(
     st.text(st.characters(categories=None), max_size=40),
-    st.sampled_from(["", " ", "%s%d%", '"', "\\", "\\ud800", "\x00", "\n", "\x7f", "\u2028", "\ud83d", "\U0001f600", "한국", ":", "_aws"]),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "%s%d%",
+            '"',
+            "\\",
+            "\\ud800",
+            "\x00",
+            "\n",
+            "\x7f",
+            "\u2028",
+            "\ud83d",
+            "\U0001f600",
+            "한국",
+            ":",
+            "_aws",
+        ]
+    ),
     st.builds(lambda text, times: text * times, st.text(min_size=1, max_size=4), st.integers(1, 3_000)),
 )
 NUMBERS = st.one_of(
-    st.integers(), st.floats(), st.booleans(), st.sampled_from([10**400, -(10**4000), 2**361, float("nan"), float("inf"), 1e308])
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.sampled_from([10**400, -(10**4000), 2**361, float("nan"), float("inf"), 1e308]),
 )
 VALUES = st.recursive(
     st.one_of(st.none(), NUMBERS, TEXTS, st.binary(max_size=8), st.builds(object), st.dates(), st.decimals()),
@@ -56,14 +80,20 @@ def records(draw):
     result.tool, result.operation, result.message = draw(TEXTS), draw(TEXTS), draw(TEXTS)
     result.status = draw(st.sampled_from(STATUSES))
     result.kind = draw(st.sampled_from([AWS, HTTP, USER]))
-    result.duration_ms = draw(st.one_of(st.just(5.0), st.floats(0, 1e6), st.sampled_from([0, -1.0, float("nan"), float("inf")])))
+    result.duration_ms = draw(
+        st.one_of(st.just(5.0), st.floats(0, 1e6), st.sampled_from([0, -1.0, float("nan"), float("inf")]))
+    )
     result.timestamp = draw(st.one_of(st.just(NOW_MS), st.integers(-(10**18), 10**18)))
     result.trace_id = draw(st.sampled_from(["", ROOT[2:10] + ROOT[11:]]))
     result.attempts, result.throttles = draw(st.integers(1, 5)), draw(st.integers(0, 5))
     result.items = draw(st.one_of(st.none(), st.integers(0, 10)))
     result.items_failed = draw(st.one_of(st.none(), st.integers(0, 10)))
-    result.phases = draw(st.dictionaries(st.sampled_from(["connect", "wait", "50%"]), st.floats(0, 1e5) | NUMBERS, max_size=3))
-    names = st.sampled_from(["aws.request_id", "cloud.region", "aws.sqs.queue.url", "url.full", "http.response.status_code"])
+    result.phases = draw(
+        st.dictionaries(st.sampled_from(["connect", "wait", "50%"]), st.floats(0, 1e5) | NUMBERS, max_size=3)
+    )
+    names = st.sampled_from(
+        ["aws.request_id", "cloud.region", "aws.sqs.queue.url", "url.full", "http.response.status_code"]
+    )
     result.attributes = draw(st.dictionaries(names | TEXTS, VALUES, max_size=4))
     result.payload = draw(st.one_of(st.none(), VALUES))
     result.late, result.request_id = draw(st.booleans()), draw(TEXTS)
@@ -87,7 +117,10 @@ def invocations(draw):
         response_bytes=draw(st.none() | st.integers(-5, 10**9)),
         batch_failures=draw(st.none() | st.integers(0, 9)),
         dropped=draw(st.none() | st.dictionaries(st.sampled_from(["a", "b"]), st.integers(1, 9))),
-        metrics=draw(st.none() | st.lists(st.tuples(TEXTS, VALUES, st.sampled_from(["Count", "Seconds", "x", "", None])), max_size=8)),
+        metrics=draw(
+            st.none()
+            | st.lists(st.tuples(TEXTS, VALUES, st.sampled_from(["Count", "Seconds", "x", "", None])), max_size=8)
+        ),
         deadline_ms=draw(st.sampled_from([NOW_MS + 3_000, 0])),
     )
     owner.end_ns = draw(st.sampled_from([owner.end_ns, 0, owner.start_ns - 5, owner.start_ns + 10**20]))
@@ -131,7 +164,13 @@ def test_every_line_of_any_invocation_is_one_cloudwatch_takes(made, facts, names
     encoder = EmfEncoder(namespace, function, level=level)
     lines = validated(encoder.invocation_lines(owner, told, facts), owner)
     assert Counter(span for line in lines for span in told_calls(line)) == Counter(one.span_id for one in told)
-    counted = [fact for line in lines[1:] if b'"_aws"' in line[:8] for fact in validate_emf(line) if fact.name == "CallDuration"]
+    counted = [
+        fact
+        for line in lines[1:]
+        if b'"_aws"' in line[:8]
+        for fact in validate_emf(line)
+        if fact.name == "CallDuration"
+    ]
     assert sum(len(fact.values) for fact in counted) == len(told)
 
 
@@ -184,7 +223,12 @@ def test_ten_thousand_calls_are_all_told(count, payload, tools):
         result = CallToolResult()
         result.tool, result.operation, result.status, result.kind = f"t{number % tools}", "o", "ok", AWS
         result.message, result.duration_ms, result.timestamp, result.trace_id = "", 1.0, NOW_MS, ""
-        result.span_id, result.parent_id, result.attempts, result.throttles = "%016x" % (number + 1), "1234567890abcdef", 1, 0
+        result.span_id, result.parent_id, result.attempts, result.throttles = (
+            "%016x" % (number + 1),
+            "1234567890abcdef",
+            1,
+            0,
+        )
         result.items = result.items_failed = None
         result.phases, result.attributes, result.payload = {}, {}, "p" * payload
         result.late, result.request_id = False, "r"
@@ -192,9 +236,17 @@ def test_ten_thousand_calls_are_all_told(count, payload, tools):
     encoder = EmfEncoder("coldspan", "orders")
     lines = validated(encoder.invocation_lines(owner, told, {}), owner)
     assert Counter(span for line in lines for span in told_calls(line)) == Counter(one.span_id for one in told)
-    values = [len(fact.values) for line in lines if b'"_aws"' in line[:8] for fact in validate_emf(line) if fact.name == "CallDuration"]
+    values = [
+        len(fact.values)
+        for line in lines
+        if b'"_aws"' in line[:8]
+        for fact in validate_emf(line)
+        if fact.name == "CallDuration"
+    ]
     assert sum(values) == count
-    assert encoder.drops == ({"tools_other": sum(1 for number in range(count) if number % tools >= 20)} if tools > 20 else {})
+    assert encoder.drops == (
+        {"tools_other": sum(1 for number in range(count) if number % tools >= 20)} if tools > 20 else {}
+    )
     seen = 0
     for datagram in XRayEncoder("orders").datagrams(owner, told, {}, encoder.texts):
         seen += datagram.count(b'"namespace":"aws"')

@@ -27,7 +27,7 @@ def documents_of(encoder, owner, facts=None):
 
 
 def tree(documents):
-    """span id -> parent id, over all documents."""
+    """Span id -> parent id, over all documents."""
     parents = {}
 
     def walk(node, parent_id):
@@ -41,7 +41,7 @@ def tree(documents):
 
 
 def ids(owner):
-    """span id -> parent id as the recorder knows them."""
+    """Span id -> parent id as the recorder knows them."""
     return {one.span_id: one.parent_id for one in results(owner)}
 
 
@@ -99,13 +99,15 @@ def test_an_aws_call_names_its_operation_and_resource(encoder):
     call(
         owner, retries=2,
         attributes={
-            "cloud.region": "eu-west-1", "aws.request_id": "R1", "aws.dynamodb.table_names": ["orders"], "aws.sqs.queue.url": "https://q",
+            "cloud.region": "eu-west-1", "aws.request_id": "R1", "aws.dynamodb.table_names": ["orders"],
+            "aws.sqs.queue.url": "https://q",
         },
     )  # fmt: skip
     node = only_call(encoder, owner)
     assert node["namespace"] == "aws"
     assert node["aws"] == {
-        "operation": "PutItem", "region": "eu-west-1", "request_id": "R1", "table_name": "orders", "queue_url": "https://q", "retries": 2,
+        "operation": "PutItem", "region": "eu-west-1", "request_id": "R1", "table_name": "orders",
+        "queue_url": "https://q", "retries": 2,
     }  # fmt: skip
     assert node["http"] == {"response": {"status": 200}}
 
@@ -113,10 +115,20 @@ def test_an_aws_call_names_its_operation_and_resource(encoder):
 def test_an_http_call_names_its_method_and_status(encoder):
     """The service map shows the remote host by its name."""
     owner = invocation()
-    call(owner, "api.stripe.com", "POST", kind=HTTP, http_status=201, attributes={"url.full": "https://api.stripe.com/v1"})
+    call(
+        owner,
+        "api.stripe.com",
+        "POST",
+        kind=HTTP,
+        http_status=201,
+        attributes={"url.full": "https://api.stripe.com/v1"},
+    )
     node = only_call(encoder, owner)
     assert (node["name"], node["namespace"]) == ("api.stripe.com", "remote")
-    assert node["http"] == {"request": {"method": "POST", "url": "https://api.stripe.com/v1"}, "response": {"status": 201}}
+    assert node["http"] == {
+        "request": {"method": "POST", "url": "https://api.stripe.com/v1"},
+        "response": {"status": 201},
+    }
     assert "aws" not in node
 
 
@@ -168,7 +180,9 @@ def test_flags_follow_the_status(encoder, fields, flags):
 def test_a_failed_call_says_why(encoder):
     """The exception's type and text, with an id that no other exception in the trace has."""
     owner = invocation()
-    call(owner, http_status=400, error_type="ValidationException", error_text="One or more parameter values were invalid")
+    call(
+        owner, http_status=400, error_type="ValidationException", error_text="One or more parameter values were invalid"
+    )
     call(owner, http_status=500)
     (document,) = documents_of(encoder, owner)
     first, second = [node["cause"]["exceptions"][0] for node in document["subsegments"]]
@@ -265,12 +279,27 @@ def test_a_call_that_fits_no_datagram_is_trimmed_and_counted_promise_4(encoder):
 
 def test_annotations_of_the_user_are_indexed_as_far_as_x_ray_indexes_promise_4(encoder):
     """Promise 4: 50 annotations a trace, keys that filters can name, long text cut; what is refused is counted."""
-    annotations = {"basket size": 3, "note": "n" * 300, "list": [1, 2], "ok": True, "": 1, "größe": 1.5, "start": "x", 7: 1}
+    annotations = {
+        "basket size": 3,
+        "note": "n" * 300,
+        "list": [1, 2],
+        "ok": True,
+        "": 1,
+        "größe": 1.5,
+        "start": "x",
+        7: 1,
+    }
     annotations |= {f"a{number}": number for number in range(60)}
     (document,) = documents_of(encoder, invocation(annotations=annotations, tenant_id="blue"))
     told = document["annotations"]
     assert len(told) == 50
-    assert (told["basket_size"], told["ok"], told["gr__e"], told["list"], told["tenant_id"]) == (3, True, 1.5, "[1,2]", "blue")
+    assert (told["basket_size"], told["ok"], told["gr__e"], told["list"], told["tenant_id"]) == (
+        3,
+        True,
+        1.5,
+        "[1,2]",
+        "blue",
+    )
     assert told["note"] == "n" * 250
     assert told["start"] == "warm"
     assert encoder.drops == {"annotations_refused": 60 + 8 + 5 - 50}
@@ -285,7 +314,11 @@ def test_init_calls_are_told_beside_the_first_invocation(encoder):
     facts = {"init_calls": results(outside)}
     first, second = documents_of(encoder, invocation(start="cold"), facts)
     assert first["annotations"]["cold_start"] is True
-    assert (second["name"], second["id"], second["parent_id"]) == ("Initialization", "bbbb000000000001", "53995c3f42cd8ad8")
+    assert (second["name"], second["id"], second["parent_id"]) == (
+        "Initialization",
+        "bbbb000000000001",
+        "53995c3f42cd8ad8",
+    )
     assert second["end_time"] - second["start_time"] == pytest.approx(0.35, abs=0.002)
     assert tree([second]) == {"bbbb000000000001": "53995c3f42cd8ad8", **ids(outside)}
     facts |= {"init_epoch_ms": NOW_MS - 2_000, "init_ms": 1_500.5}
@@ -308,7 +341,8 @@ def test_late_calls_hang_below_their_own_invocation(encoder):
 @pytest.mark.parametrize(
     ("name", "clean"),
     [
-        ("*.example.com", "_.example.com"), ("größe 한국", "größe 한국"), ("a\nb\t<c>", "a_b__c_"), ("", "unknown"), ("  ", "unknown"),
+        ("*.example.com", "_.example.com"), ("größe 한국", "größe 한국"), ("a\nb\t<c>", "a_b__c_"),
+        ("", "unknown"), ("  ", "unknown"),
         ("n" * 300, "n" * 200), ("\ud800", "_"), ("a_b.c:d/e%f&g#h=i+j\\k-l@m", "a_b.c:d/e%f&g#h=i+j\\k-l@m"),
     ],
 )  # fmt: skip
@@ -325,7 +359,14 @@ def test_annotation_keys_can_be_named_in_a_filter():
 def test_half_surrogates_and_hostile_values_leave_legal_documents(encoder):
     """What CloudWatch refuses in a line, X-Ray refuses in a document."""
     owner = invocation(request_id="\ud800", annotations={"a": "\udfff", "b": float("nan"), "c": 10**400})
-    call(owner, "\ud800", "\udc00", error_type="\ud800", http_status=500, attributes={"x": float("inf"), "aws.request_id": "\ud83d"})
+    call(
+        owner,
+        "\ud800",
+        "\udc00",
+        error_type="\ud800",
+        http_status=500,
+        attributes={"x": float("inf"), "aws.request_id": "\ud83d"},
+    )
     documents = documents_of(encoder, owner)
     assert len(tree(documents)) == 2
     assert encoder.drops["values_unencodable"] > 0

@@ -1,14 +1,24 @@
 """Invocations and calls as CloudWatch embedded metric format: whole lines for stdout.
 
-Source: CloudWatch user guide, "Specification: Embedded metric format"; limits in core/limits.py. What is constant in a line
-(its `_aws` block, names, dimensions) is made once; per line only numbers and strings are written. What is seldom needed (the
-user's metrics, a line that is too large) has its own module, loaded on first need.
+Source: CloudWatch user guide, "Specification: Embedded metric format"; limits in core/limits.py. What is constant
+in a line (its `_aws` block, names, dimensions) is made once; per line only numbers and strings are written. What is
+seldom needed (the user's metrics, a line that is too large) has its own module, loaded on first need.
 """
 
 from time import gmtime, strftime
 
 from coldspan.core import limits
-from coldspan.core.text import began_ns, call_text, count, elapsed_ns, has_halves, quote, sane_ms, to_json, whole_call_text
+from coldspan.core.text import (
+    began_ns,
+    call_text,
+    count,
+    elapsed_ns,
+    has_halves,
+    quote,
+    sane_ms,
+    to_json,
+    whole_call_text,
+)
 
 FAILED = frozenset(("error", "unserialisable", "too_large", "timeout", "crash", "out_of_memory", "init_error"))
 CALL_FAILED = frozenset(("partial", "throttled", "timeout", "error"))
@@ -42,7 +52,9 @@ _PROPERTIES = (
     "handler_ms", "cpu_ms", "calls_open", "flush", "batch_item_failures", "replay", "annotations", "dropped", "calls",
 )  # fmt: skip
 # Members of the root that mean something already: no metric of the user's and no fact may take their place.
-RESERVED = frozenset((*METRICS, *CALL_METRICS, *_PROPERTIES, "_aws", "function_name", "tool", "operation", "level", "timestamp", "part"))
+RESERVED = frozenset(
+    (*METRICS, *CALL_METRICS, *_PROPERTIES, "_aws", "function_name", "tool", "operation", "level", "timestamp", "part")
+)
 _TAKEN = RESERVED | {"init_ms", "init_calls", "init_epoch_ms", "slow"}  # facts that are told in other words
 _MOST = 1e15  # a metric of ours is a length, a size or a count; larger is a broken clock
 _KEPT = 64  # constant parts of each sort
@@ -69,7 +81,8 @@ class EmfEncoder:
     """
 
     __slots__ = (
-        "_blocks", "_counts", "_function", "_kept", "_level", "_namespace", "_other", "_pairs", "_tools", "drops", "texts",
+        "_blocks", "_counts", "_function", "_kept", "_level", "_namespace", "_other", "_pairs", "_tools",
+        "drops", "texts",
     )  # fmt: skip
 
     def __init__(self, namespace, function_name, tools=(), level="") -> None:
@@ -120,8 +133,8 @@ class EmfEncoder:
 
         Takes:  results in the order of invocation.calls; facts: a dict of further properties (`init_ms`, `init`,
                 `dropped`, `slow`, ...). detail: whether a warm, fast, successful invocation carries its calls.
-        Gives:  whole lines, newline included: the invocation, one per (tool, operation), the user's metrics. `texts` holds
-                the records of the calls as they were written, for whoever writes them again.
+        Gives:  whole lines, newline included: the invocation, one per (tool, operation), the user's metrics. `texts`
+                holds the records of the calls as they were written, for whoever writes them again.
         Errors: none raised; what does not fit or cannot be encoded is counted in `drops`.
         """
         drops = self.drops
@@ -141,13 +154,14 @@ class EmfEncoder:
         if "\\" in request_id:
             request_id = to_json(invocation.request_id[:_ID_CHARS], drops)
         common = f'"request_id":{request_id}{self._levelled(timestamp_ms)}'
+        numbers = self._numbers(invocation, facts, elapsed, lost, _open_ms(invocation, results, elapsed))
         line = (
-            f"{START}{timestamp_ms}{self._numbers(invocation, facts, elapsed, lost, _open_ms(invocation, results, elapsed))}"
+            f"{START}{timestamp_ms}{numbers}"
             f"{self._counts.get(counts) or self._count(counts)}{common}{self._properties(invocation, lost)}"
             f"{self._facts(facts)}{_CALLS if told else _CLOSE}{','.join(texts)}{_CALLS_CLOSE if told else _CLOSED}"
         )
         if len(line) > limits.EMF_EVENT_BYTES or ("\\" in line and has_halves(line)):
-            from coldspan.core.emfsplit import split  # noqa: PLC0415  # seldom needed
+            from coldspan.core.emfsplit import split  # seldom needed
 
             lines = split(line, '{"function_name":' + self._function + "," + common, drops)
         else:
@@ -237,14 +251,18 @@ class EmfEncoder:
             key, text = None, None
         if text is None:
             text = "".join(
-                [f",{to_json(name, {})}:{to_json(value, self.drops)}" for name, value in facts.items() if name not in _TAKEN]
+                [
+                    f",{to_json(name, {})}:{to_json(value, self.drops)}"
+                    for name, value in facts.items()
+                    if name not in _TAKEN
+                ]
             )
             if key is not None and len(self._kept) < _KEPT:
                 self._kept[key] = text
         return text
 
     def _user_lines(self, lines, metrics, timestamp_ms, common) -> None:
-        from coldspan.core.usermetrics import user_lines  # noqa: PLC0415  # most functions have none
+        from coldspan.core.usermetrics import user_lines  # most functions have none
 
         lines += user_lines(metrics, f"{START}{timestamp_ms}", self.block, common, self.drops)
 
@@ -273,7 +291,7 @@ class EmfEncoder:
         return durations + _NO_TROUBLE
 
     def stray_lines(self, results, timestamp_ms):
-        """Encode calls that ended outside a live invocation: per (tool, operation), metrics and records in the same line."""
+        """Encode calls that ended outside a live invocation: metrics and records in the same lines."""
         stamp_ms = sane_ms(timestamp_ms)
         if stamp_ms != timestamp_ms:
             count(self.drops, "clock_replaced")
@@ -291,7 +309,7 @@ class EmfEncoder:
                     if len(some) > 1:
                         waiting[:0] = some[: len(some) // 2], some[len(some) // 2 :]
                         continue
-                    from coldspan.core.emfsplit import trimmed  # noqa: PLC0415  # seldom needed
+                    from coldspan.core.emfsplit import trimmed  # seldom needed
 
                     room = limits.EMF_EVENT_BYTES - len(opening) - 3
                     line = opening + trimmed(whole_call_text(some[0], {}), room, self.drops) + "]}\n"
@@ -300,7 +318,8 @@ class EmfEncoder:
 
 
 def masked(text):
-    from coldspan.core.mask import mask_text  # noqa: PLC0415  # most invocations end well and never need it
+    """The text of an error as it may leave."""
+    from coldspan.core.mask import mask_text  # most invocations end well and never need it
 
     return mask_text(text)
 

@@ -1,4 +1,4 @@
-"""The record of one call, as a dict and as JSON text. The text is what a drain spends most on: constant parts are kept."""
+"""The record of one call, as a dict and as JSON text. A drain spends most on the text: constant parts are kept."""
 
 from json.encoder import encode_basestring_ascii as quote
 
@@ -17,7 +17,7 @@ _phases: "dict[tuple[str, ...], str]" = {}
 
 
 def as_record(result: "CallToolResult") -> "dict[str, Any]":
-    """Give a CallToolResult as the dict that leaves; payload, throttles and late are absent where there is nothing to say."""
+    """Give a CallToolResult as the dict that leaves; payload, throttles and late only where there is something."""
     if type(result) is not CallToolResult:
         raise TypeError(type(result).__name__)
     record = {
@@ -84,8 +84,8 @@ def record_text(result: "CallToolResult", drops: "dict[str, int]", to_json) -> s
     if result.throttles or result.late or result.payload is not None:
         rest = _rest(result, drops, to_json)
     return (
-        f'{head}{quote(message) if message else _EMPTY},"duration_ms":{duration:.3f},"timestamp":{timestamp},"trace_id":"'
-        f'{trace_id}","span_id":"{span_id}","parent_id":"{parent_id}",{_counts(result)},"phases":{{{phase_text}}},"attributes":{{'
+        f'{head}{quote(message) if message else _EMPTY},"duration_ms":{duration:.3f},"timestamp":{timestamp}'
+        f',"trace_id":"{trace_id}","span_id":"{span_id}","parent_id":"{parent_id}",{_counts(result)},"phases":{{{phase_text}}},"attributes":{{'
         f"{to_json(attributes, drops)[1:] if attributes else _CLOSE}{rest}}}"
     )
 

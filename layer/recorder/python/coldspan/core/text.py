@@ -58,11 +58,11 @@ def to_json(value, drops):
 
 def has_halves(text) -> bool:
     """Whether JSON text has surrogates in it: pairs are characters, a half alone is refused by strict readers."""
-    return "\\ud" in text and any([mark in text for mark in _SURROGATES])
+    return "\\ud" in text and any(mark in text for mark in _SURROGATES)
 
 
 def call_text(result, drops):
-    """Give one call's record as JSON text; never raises. Half surrogates may be in it: look for them in the whole line."""
+    """Give one call's record as JSON text; never raises. Half surrogates may be in it: has_halves finds them."""
     try:
         return record_text(result, drops, to_json)
     except (TypeError, ValueError, ArithmeticError, AttributeError):

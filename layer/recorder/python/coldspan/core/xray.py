@@ -30,7 +30,7 @@ _STATUS = "http.response.status_code"
 
 
 def clean_name(text):
-    """A legal name: letters, digits, spaces and `_.:/%&#=+\\-@`, at most 200 characters, never empty."""
+    r"""A legal name: letters, digits, spaces and `_.:/%&#=+\-@`, at most 200 characters, never empty."""
     kept = [c if c.isalnum() or c in _SYMBOLS else "_" for c in text[: limits.XRAY_NAME_CHARS]]
     return "".join(kept).strip() or "unknown"
 
@@ -55,9 +55,9 @@ class XRayEncoder:
     def datagrams(self, invocation, results, facts, texts=()):
         """Encode an invocation with its calls nested; [] when its trace is absent, unsampled or has no parent.
 
-        Takes:  results in the order of invocation.calls; texts: their records as EmfEncoder.texts has them, else they are
-                made again. facts: `init_calls` (results of calls made during a cold start's init), with `init_epoch_ms` and
-                `init_ms` when known, become an `Initialization` subsegment beside the invocation's.
+        Takes:  results in the order of invocation.calls; texts: their records as EmfEncoder.texts has them, else they
+                are made again. facts: `init_calls` (results of calls made during a cold start's init), with
+                `init_epoch_ms` and `init_ms` when known, become an `Initialization` subsegment beside the invocation's.
         Gives:  whole datagrams. What does not fit below its parent goes as a document of its own; none is lost.
         """
         trace = invocation.trace
@@ -69,7 +69,8 @@ class XRayEncoder:
         span_id = "%016x" % invocation.span_id
         place = f',"type":"subsegment","trace_id":"{trace.root}","parent_id":"{trace.parent}"'
         head = (
-            f'{{"name":{self._name},"id":"{span_id}","start_time":{_seconds(began)},"end_time":{_seconds(began + elapsed)}'
+            f'{{"name":{self._name},"id":"{span_id}","start_time":{_seconds(began)}'
+            f',"end_time":{_seconds(began + elapsed)}'
             f"{self._start(invocation)}"
         )
         tail = ',"metadata":{"coldspan":{"request_id":%s,"calls_open":%d,"handler_ms":%.3f}}' % (
@@ -89,13 +90,15 @@ class XRayEncoder:
                 ]
             else:  # told by the journal: only the records are there
                 nodes = [self._node(result, *_times(result), text) for result, text in zip(results, texts, strict=True)]
-        self._write(datagrams, [head + tail, span_id, nodes and _nested(nodes, results, span_id), head], place, trace.root)
+        self._write(
+            datagrams, [head + tail, span_id, nodes and _nested(nodes, results, span_id), head], place, trace.root
+        )
         if invocation.start == "cold" and facts.get("init_calls"):
             self._init(datagrams, facts, trace)
         return datagrams
 
     def stray_datagrams(self, calls, results):
-        """Encode late calls: each below the invocation it belongs to, when that was sampled. Same order in both lists."""
+        """Encode late calls: each below its own invocation, when that was sampled. Same order in both lists."""
         datagrams = []
         for call, result in zip(calls, results, strict=False):
             owner = call.owner
@@ -117,9 +120,11 @@ class XRayEncoder:
         known = {result.span_id for result in results}
         top = next((result.parent_id for result in results if result.parent_id and result.parent_id not in known), "")
         span_id = top or _complement(results[0].span_id)
-        head = f'{{"name":"Initialization","id":{quote(span_id)},"start_time":{_seconds(began)},"end_time":{_seconds(ended)}'
+        times_text = f'"start_time":{_seconds(began)},"end_time":{_seconds(ended)}'
+        head = f'{{"name":"Initialization","id":{quote(span_id)},{times_text}'
         nodes = [
-            self._node(result, *time, call_text(result, self.drops)) for result, time in zip(results, times, strict=True)
+            self._node(result, *time, call_text(result, self.drops))
+            for result, time in zip(results, times, strict=True)
         ]
         place = f',"type":"subsegment","trace_id":"{trace.root}","parent_id":"{trace.parent}"'
         self._write(datagrams, [head, span_id, _nested(nodes, results, span_id), head], place, trace.root)
@@ -142,13 +147,19 @@ class XRayEncoder:
         if outcome in FAILED:
             span_id = "%016x" % invocation.span_id
             kind = invocation.error_type
-            cause = _cause(span_id, kind if type(kind) is str and kind else outcome, masked(invocation.error_text), remote=False)
+            cause = _cause(
+                span_id, kind if type(kind) is str and kind else outcome, masked(invocation.error_text), remote=False
+            )
             text = ',"fault":true,"cause":' + to_json(cause, self.drops)
         return text + ',"annotations":' + to_json(self._annotations(invocation), self.drops)
 
     def _annotations(self, invocation):
         annotations = {"start": invocation.start, "cold_start": invocation.start == "cold"}
-        for key, value in (("outcome", invocation.outcome), ("trigger", invocation.trigger), ("tenant_id", invocation.tenant_id)):
+        for key, value in (
+            ("outcome", invocation.outcome),
+            ("trigger", invocation.trigger),
+            ("tenant_id", invocation.tenant_id),
+        ):
             if value and type(value) is str:
                 annotations[key] = value[:_CHARS]
         for key, value in (invocation.annotations or {}).items():
@@ -192,7 +203,7 @@ class XRayEncoder:
         else:
             head += response
         span_id = result.span_id
-        ending = f'"end_time":{_seconds(ended if ended > began else began)}'
+        ending = f'"end_time":{_seconds(max(began, ended))}'
         if status != "ok":
             if status == "in_flight":
                 ending = '"in_progress":true'
@@ -214,7 +225,7 @@ class XRayEncoder:
         return f'{text},"retries":{result.attempts - 1}}}'
 
     def _flags(self, result, http_status):
-        """The flags of X-Ray for a status: 4xx is `error`, throttling is also `throttle`, the rest that failed is `fault`."""
+        """X-Ray's flags for a status: 4xx is `error`, throttling is also `throttle`, the rest that failed `fault`."""
         status = result.status
         if status == "cancelled":
             return ""
@@ -251,7 +262,7 @@ class XRayEncoder:
                     waiting.append((child, f',"type":"subsegment","trace_id":"{root}","parent_id":{quote(span_id)}'))
             text = f'{text},"subsegments":[{",".join(kept)}]{place}}}' if kept else f"{text}{place}}}"
             if "\\" in text and has_halves(text):
-                from json import loads  # noqa: PLC0415  # seldom needed
+                from json import loads  # seldom needed
 
                 text = to_json(plain(loads(text), self.drops), {})
             datagrams.append(f"{HEADER}{text}".encode())
