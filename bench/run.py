@@ -123,12 +123,12 @@ def measure_uncounted(
             rows[setup.name]["modules"] = {moment: len(those) for moment, those in loaded.items()}
     if "memory" in asked.parts:
         say(f"cold starts of {function}")
-        times = 3 if asked.quick else 15
+        times = 3 if asked.quick else 9
         for name, row in clock.cold_starts(server, workshop, setups, function, times, 20).items():
             rows[name]["cold"] = row
     for kind in ("unsampled", "sampled") if "time" in asked.parts else ():
         say(f"warm invocations of {function}, {kind}")
-        rounds = 150 if asked.quick else 1000
+        rounds = 150 if asked.quick else 600
         warm = clock.warm_invocations(server, workshop, setups, function, rounds, sampled=kind == "sampled")
         for name, row in warm.items():
             rows.setdefault(name, {}).setdefault("warm", {})[kind] = row

@@ -89,7 +89,7 @@ def command(
     line = [*under, *wrapper, "/bin/true"] if stage else [*wrapper, *under, *start]
     line = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *line]
     if not mounted:
-        return line
+        return ["env", f"--chdir={workshop.task(setup)}", *line]
     folders = [str(workshop.layer(setup)), str(workshop.task(setup)), str(workshop.runtime)]
     return [*unshare(), "bash", "-c", MOUNTS, "bash", *folders, *line]
 

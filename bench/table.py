@@ -8,7 +8,11 @@ from bench.setups import SETUPS
 def markdown(result: dict) -> str:
     """The whole page, from the result that run.py writes as JSON."""
     machine, runtime = result["machine"], result["versions"]["runtime"]
-    where = "mounted read-only at /opt" if result["mounted"] else "not mounted at /opt: no mount namespace here"
+    where = (
+        "mounted read-only at /opt"
+        if result["mounted"]
+        else "not at /opt (no mount namespace here; Datadog sees no extension)"
+    )
     lines = [
         f"# Figures, Python {machine['python']}",
         "",
