@@ -248,12 +248,12 @@ def test_a_non_blocking_stdout_that_is_full_keeps_the_record_for_later_promise_4
 
 def test_a_drain_over_its_budget_ends_and_the_rest_goes_with_the_next_promise_3(start, stub):
     """The line that is being written is finished, however long stdout takes; what is left holds up nothing."""
-    platform = start("calls.after_filling", environment={"COLDSPAN_FLUSH_MS": "50"})
+    platform = start("calls.after_filling", environment={"COLDSPAN_FLUSH_MS": "700"})
     platform.wait_idle()
     platform.ledger.pause(platform.stdout)
     slow = platform.submit(event(url=stub.url, room=300))
     platform.wait_until(lambda: slow.posted is not None and slow.posted.answered is not None)
-    platform.api.wait_until(lambda: False, 0.2)  # time that passes, which is what is tested
+    platform.api.wait_until(lambda: False, 1.0)  # time that passes, which is what is tested
     platform.ledger.resume(platform.stdout)
     platform.wait_idle()
     assert [document["request_id"] for document in invocation_documents(platform)] == [slow.request_id]
