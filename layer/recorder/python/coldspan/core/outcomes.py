@@ -4,14 +4,21 @@ from coldspan.core import limits
 from coldspan.core.record import ERROR, TIMEOUT
 from coldspan.core.status import READS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coldspan.core.record import Call
+
 _CODE_KEYS = ("errorcode", "failurecode", "errortype", "exceptiontype", "exceptionname", "reasoncode")
 _TEXT_KEYS = ("message", "reason", "reasons", "description", "detail", "details", "result")
 _CODE_CHARS = 128
 
 
-def load():
+def load() -> bytes:
     """Give the rules as bytes; the loader knows zip files too. As a module they would cost six times as much."""
-    return __spec__.loader.get_data(__file__.rpartition("outcomes.py")[0] + "outcomes.txt")
+    loader: "Any" = __spec__.loader
+    return loader.get_data(__file__.rpartition("outcomes.py")[0] + "outcomes.txt")  # type: ignore[no-any-return]
 
 
 class Rule:
@@ -19,7 +26,7 @@ class Rule:
 
     __slots__ = ("items", "terms")
 
-    def __init__(self, items, failed) -> None:
+    def __init__(self, items: str, failed: str) -> None:
         self.items = tuple([_path(text) for text in items.split("+")]) if items != "-" else ()
         self.terms = tuple([Term(text) for text in failed.split("+")]) if failed != "-" else ()
 
@@ -29,13 +36,13 @@ class Term:
 
     __slots__ = ("detail", "member", "shape", "sub", "values", "whole")
 
-    def __init__(self, text) -> None:
+    def __init__(self, text: str) -> None:
         text, _, detail = text.partition(":")
         self.whole = text.endswith("!")
         text = text.rstrip("!")
         self.detail = detail.split(",") if detail else None
         self.shape = self.sub = ""
-        self.values = ()
+        self.values: "list[str]" = []
         for mark in "=~":
             text, found, values = text.partition(mark)
             if found:
@@ -51,7 +58,7 @@ class Term:
                 self.shape = self.shape or mark
         self.member = text
 
-    def count(self, parsed):
+    def count(self, parsed: "Any") -> "tuple[int, Any]":
         """How many items failed, and the place that says why."""
         shape = self.shape
         value = parsed.get(self.member)
@@ -64,14 +71,14 @@ class Term:
         bad = [element for element in value if self.is_bad(element.get(self.sub))]
         return len(bad), bad
 
-    def is_bad(self, value) -> bool:
+    def is_bad(self, value: "Any") -> bool:
         """Whether an element with this value in its `sub` member is one that failed."""
         if self.shape == ".":
             return bool(value)
         return (value in self.values) is (self.shape == "=")
 
 
-def rule_for(table, service, operation):
+def rule_for(table: bytes, service: str, operation: str) -> "Rule | None":
     """Give the Rule for an operation of boto3's client `service`, or None. To be asked once for each operation."""
     found = None
     at = table.find(b"\n%s\n " % service.encode()) + len(service) + 2
@@ -86,11 +93,11 @@ def rule_for(table, service, operation):
     return found
 
 
-def count_items(rule, params):
+def count_items(rule: "Rule", params: "dict[str, Any]") -> "int | None":
     """How many items a request carries; None when it does not say."""
     total = None
     for names, shape, default in rule.items:
-        value = params
+        value: "Any" = params
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
         if value is None:
@@ -100,7 +107,7 @@ def count_items(rule, params):
     return total
 
 
-def read_outcome(call, rule, params, parsed) -> None:
+def read_outcome(call: "Call", rule: "Rule", params: "dict[str, Any]", parsed: "Any") -> None:
     """Write items, items_failed, cause and the first failed item's error into the call, from a parsed 200."""
     call.items = count_items(rule, params)
     failed = 0
@@ -123,7 +130,7 @@ def read_outcome(call, rule, params, parsed) -> None:
         call.items_failed = failed
 
 
-def execution(call, parsed, members):
+def execution(call: "Call", parsed: "Any", members: "Any") -> int:
     """Step Functions answers a synchronous execution with 200, however it ended."""
     status, error, cause = [parsed.get(member) for member in members]
     if status and status != "SUCCEEDED":
@@ -133,7 +140,7 @@ def execution(call, parsed, members):
     return 0
 
 
-def log_events(call, parsed, members):
+def log_events(call: "Call", parsed: "Any", members: "Any") -> int:
     """CloudWatch Logs refuses the oldest and the newest events of a batch, and says so by index."""
     info = parsed.get(members[0])
     if not info:
@@ -148,7 +155,7 @@ def log_events(call, parsed, members):
 FUNCTIONS = {"execution": execution, "log_events": log_events}
 
 
-def explain(member, place, is_modelled):
+def explain(member: str, place: "Any", is_modelled: bool) -> "tuple[str, str]":
     """Give (code, text) of the first element that says why it failed; its code is the member's name if none does.
 
     `is_modelled` False: the keys in there are the customer's own, nothing is read from them.
@@ -156,9 +163,9 @@ def explain(member, place, is_modelled):
     if is_modelled:
         if isinstance(place, dict):
             found = _describe(place, 3)
-            places = (place, *place.values()) if found == ("", "") else (place,)
+            places = [place, *place.values()] if found == ("", "") else [place]
         else:
-            places = place if isinstance(place, list) else (place,)
+            places = place if isinstance(place, list) else [place]
         for element in places:
             code, text = _describe(element, 3)
             if code or text:
@@ -166,7 +173,7 @@ def explain(member, place, is_modelled):
     return member, ""
 
 
-def _describe(value, depth):
+def _describe(value: "Any", depth: int) -> "tuple[str, str]":
     """The code and the text in a modelled error, whose members have a different name in every service."""
     if isinstance(value, str):
         if _is_code(value):
@@ -196,18 +203,18 @@ def _describe(value, depth):
     return code or (status if text else ""), text
 
 
-def _is_code(text) -> bool:
+def _is_code(text: str) -> bool:
     return 0 < len(text) <= _CODE_CHARS and " " not in text and "/" not in text
 
 
-def _path(text):
+def _path(text: str) -> "tuple[list[str], str, int | None]":
     """A path as (names, shape, default)."""
     text, _, default = text.partition("#")
     nested = text.endswith("{}")
     return text.removesuffix("{}").split("."), "{}" if nested else "", int(default) if default else None
 
 
-def _count(value, shape):
+def _count(value: "Any", shape: str) -> int:
     """The number of elements of a list or dict (of lists or {Keys: list} inside, for "{}"), a number, else 1 or 0."""
     if shape:
         return sum([len(inner.get("Keys", ()) if isinstance(inner, dict) else inner) for inner in value.values()])

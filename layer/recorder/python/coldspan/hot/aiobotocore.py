@@ -6,16 +6,24 @@ from coldspan.hot.aws_call import calls_of
 from coldspan.hot.aws_stream import is_end
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def install(module, scope, patches) -> None:
+    from coldspan.hot.aws_stream import Streams
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook aiobotocore.client and what it has loaded: endpoint, parsers and streams."""
     steps = calls_of(scope)
     shielded, clock = scope.buffer.shielded, scope.clock
-    begin, succeed, fail = map(shielded, (steps.begin, steps.succeed, steps.fail))
-    serialized, parsed, attempted = map(shielded, (steps.serialized, steps.parsed, steps.attempted))
+    begin, succeed, fail = shielded(steps.begin), shielded(steps.succeed), shielded(steps.fail)
+    serialized, parsed, attempted = shielded(steps.serialized), shielded(steps.parsed), shielded(steps.attempted)
 
-    def make_api_call(original):
-        async def _make_api_call(self, operation_name, api_params):
+    def make_api_call(original: "Any") -> "Any":
+        async def _make_api_call(self: "Any", operation_name: str, api_params: "Any") -> "Any":
             begun = begin(self, operation_name, api_params)
             try:
                 result = await original(self, operation_name, api_params)
@@ -30,8 +38,8 @@ def install(module, scope, patches) -> None:
 
         return _make_api_call
 
-    def make_convert(original):
-        async def _convert_to_request_dict(self, *args, **kwargs):
+    def make_convert(original: "Any") -> "Any":
+        async def _convert_to_request_dict(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             began = clock()
             try:
                 request = await original(self, *args, **kwargs)
@@ -43,8 +51,8 @@ def install(module, scope, patches) -> None:
 
         return _convert_to_request_dict
 
-    def make_parse(original):
-        async def parse(self, *args, **kwargs):
+    def make_parse(original: "Any") -> "Any":
+        async def parse(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             began = clock()
             try:
                 result = await original(self, *args, **kwargs)
@@ -56,8 +64,16 @@ def install(module, scope, patches) -> None:
 
         return parse
 
-    def make_needs_retry(original):
-        async def _needs_retry(self, attempts, operation_model, request_dict, response=None, *args, **kwargs):
+    def make_needs_retry(original: "Any") -> "Any":
+        async def _needs_retry(
+            self: "Any",
+            attempts: int,
+            operation_model: "Any",
+            request_dict: "Any",
+            response: "Any" = None,
+            *args: "Any",
+            **kwargs: "Any",
+        ) -> "Any":
             attempted(attempts, response)
             try:
                 return await original(self, attempts, operation_model, request_dict, response, *args, **kwargs)
@@ -77,13 +93,14 @@ def install(module, scope, patches) -> None:
     _install_streams(steps.streams, patches)
 
 
-def _install_streams(streams, patches) -> None:
+def _install_streams(streams: "Streams", patches: "Patches") -> None:
     """Hook the body and event stream classes; which there are depends on aiobotocore's version."""
     shielded, clock = streams.scope.buffer.shielded, streams.scope.clock
-    received, closed, failed, seen = map(shielded, (streams.received, streams.closed, streams.failed, streams.event))
+    received, closed = shielded(streams.received), shielded(streams.closed)
+    failed, seen = shielded(streams.failed), shielded(streams.event)
 
-    def make_read(original):
-        async def read(self, *args, **kwargs):
+    def make_read(original: "Any") -> "Any":
+        async def read(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             tie = streams.pop(id(self), None)
             began = clock()
             try:
@@ -99,8 +116,8 @@ def _install_streams(streams, patches) -> None:
 
         return read
 
-    def make_readinto(original):
-        async def readinto(self, b):
+    def make_readinto(original: "Any") -> "Any":
+        async def readinto(self: "Any", b: "Any") -> "Any":
             tie = streams.pop(id(self), None)
             began = clock()
             try:
@@ -116,8 +133,8 @@ def _install_streams(streams, patches) -> None:
 
         return readinto
 
-    def make_close(original):
-        def close(self, *args, **kwargs):
+    def make_close(original: "Any") -> "Any":
+        def close(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             tie = streams.pop(id(self), None)
             if tie is not None:
                 closed(tie)
@@ -129,8 +146,8 @@ def _install_streams(streams, patches) -> None:
 
         return close
 
-    def make_anext(original):
-        async def __anext__(self):  # noqa: N807
+    def make_anext(original: "Any") -> "Any":
+        async def __anext__(self: "Any") -> "Any":  # noqa: N807
             try:
                 async for event in original(self):
                     tie = streams.get(id(self))

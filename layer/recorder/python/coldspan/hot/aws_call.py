@@ -7,6 +7,13 @@ from coldspan.core.status import CANCELLATION, is_throttling
 from coldspan.core.trace import xray_header
 from coldspan.hot.aws_stream import Streams
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coldspan.core.trace import TraceHeader
+    from coldspan.hot.scope import Scope
+
 TRACE_HEADER = "X-Amzn-Trace-Id"
 
 # Request parameters worth keeping, by service: (parameter, attribute). They name the resource, never its content.
@@ -37,7 +44,7 @@ class Plan:
 
     __slots__ = ("attributes", "rule", "service", "stream")
 
-    def __init__(self, table, model, operation) -> None:
+    def __init__(self, table: bytes, model: "Any", operation: str) -> None:
         self.service = model.service_name
         found = model.operation_model(operation)
         shape = found.output_shape
@@ -70,19 +77,23 @@ class AwsCalls:
         "trace_parts",
     )
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.scope = scope
         self.clock = scope.clock
         self.current = scope.current.get
         self.capture = scope.settings.payloads
         self.propagate = scope.settings.xray != "off"
         self.gives_way = scope.settings.xray == "auto"
-        self.plans = {}
+        self.plans: "dict[tuple[str, str], Plan]" = {}
         self.table = outcomes.load()
         self.streams = Streams(scope)
-        self.trace_parts = (None, "", "")  # one tuple, replaced at once: invocations may run side by side
+        self.trace_parts: "tuple[TraceHeader | None, str, str]" = (
+            None,
+            "",
+            "",
+        )  # one tuple, replaced at once: invocations may run side by side
 
-    def begin(self, client, operation, params):
+    def begin(self, client: "Any", operation: str, params: "dict[str, Any]") -> "tuple[Call, Plan] | None":
         """Open the Call of one API call, as (call, plan); None when the invocation holds too many."""
         model = client._service_model
         plan = self.plans.get((model.service_name, operation))
@@ -101,7 +112,7 @@ class AwsCalls:
         call.attributes = attributes
         return call, plan
 
-    def serialized(self, request, began, presigning) -> None:
+    def serialized(self, request: "Any", began: int, presigning: bool) -> None:
         """The request is complete and not yet signed: note how long it took, put our span into its trace header."""
         call = self.current()
         if type(call) is not Call or call.kind != AWS or call.end_ns or presigning:
@@ -122,7 +133,7 @@ class AwsCalls:
             if head:
                 headers[TRACE_HEADER] = head + "%016x" % call.span_id + tail
 
-    def parsed(self, began) -> None:
+    def parsed(self, began: int) -> None:
         """A response has been parsed."""
         call = self.current()
         if type(call) is Call and call.kind == AWS and not call.end_ns:
@@ -130,7 +141,7 @@ class AwsCalls:
                 call.phases = [0] * 7
             call.phases[PARSE] += self.clock() - began
 
-    def attempted(self, attempts, response) -> None:
+    def attempted(self, attempts: int, response: "Any") -> None:
         """One attempt is over, botocore is about to decide on a retry. `response` is (http, parsed), or None."""
         call = self.current()
         if type(call) is not Call or call.kind != AWS or call.end_ns:
@@ -144,7 +155,7 @@ class AwsCalls:
         if status == 429 or (type(error) is dict and is_throttling(error.get("Code") or "")):
             call.throttles += 1
 
-    def succeed(self, begun, params, result) -> None:
+    def succeed(self, begun: "tuple[Call, Plan]", params: "dict[str, Any]", result: "Any") -> None:
         """End a call with its answer, or, when it carries a stream, leave that to the stream."""
         call, plan = begun
         try:
@@ -164,7 +175,7 @@ class AwsCalls:
             raise
         self.scope.end(call)
 
-    def fail(self, begun, params, error) -> None:
+    def fail(self, begun: "tuple[Call, Plan]", params: "dict[str, Any]", error: BaseException) -> None:
         """End a call with an exception."""
         call, plan = begun
         try:
@@ -183,7 +194,7 @@ class AwsCalls:
         finally:
             self.scope.end(call)
 
-    def keep_payload(self, call, params, response, stream) -> None:
+    def keep_payload(self, call: "Call", params: "dict[str, Any]", response: "Any", stream: "Any") -> None:
         """Keep masked and bounded copies of what was sent and answered; a stream is named, never read."""
         from coldspan.core.payload import capture  # only where payloads were asked for
 
@@ -193,34 +204,34 @@ class AwsCalls:
         call.payload = {"request": capture(params, settings), "response": capture(response, settings)}
 
 
-def header_parts(trace):
+def header_parts(trace: "Any") -> "tuple[str, str]":
     """The trace header in front of and behind our span's id; empty when it holds what a header may not."""
     header = xray_header(trace, 0)
     at = header.index("Parent=") + 7
     return (header[:at], header[at + 16 :]) if header.isascii() and header.isprintable() else ("", "")
 
 
-def note_metadata(call, metadata) -> None:
+def note_metadata(call: "Call", metadata: "dict[str, Any]") -> None:
     """Keep what ResponseMetadata says."""
     call.http_status = metadata.get("HTTPStatusCode") or 0
     retries = metadata.get("RetryAttempts")
     if retries:
         call.retries = retries
     request_id = metadata.get("RequestId")
-    if request_id:
+    if request_id and call.attributes is not None:
         call.attributes["aws.request_id"] = request_id
 
 
-def describe(call, error) -> None:
+def describe(call: "Call", error: BaseException) -> None:
     """Write what an exception says of itself into the call; nothing of the exception is kept."""
     response = getattr(error, "response", None)
-    found = response.get("Error") if isinstance(response, dict) else None
-    if isinstance(found, dict):
+    if isinstance(response, dict) and isinstance(response.get("Error"), dict):
+        found = response["Error"]
         call.cause = ERROR
-        call.error_type = str(found.get("Code") or type(error).__name__)
+        call.error_type = str(found.get("Code") or type(error).__name__)[:_VALUE_CHARS]
         call.error_text = str(found.get("Message") or "")[: limits.RAW_TEXT_CHARS]
         reasons = [reason for reason in response.get("CancellationReasons") or () if reason.get("Code") != "None"]
-        if reasons:
+        if reasons and call.attributes is not None:
             call.attributes[CANCELLATION] = str(reasons[0].get("Code"))
             call.items_failed = len(reasons)
         return
@@ -233,10 +244,10 @@ def describe(call, error) -> None:
         call.cause = CANCELLED
 
 
-_last = None
+_last: "AwsCalls | None" = None
 
 
-def calls_of(scope):
+def calls_of(scope: "Scope") -> "AwsCalls":
     """The AwsCalls of a scope; botocore's hook and aiobotocore's share one."""
     global _last
     if _last is None or _last.scope is not scope:

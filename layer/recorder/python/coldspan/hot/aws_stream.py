@@ -6,44 +6,53 @@ from coldspan.core import limits
 from coldspan.core.record import ERROR, RECEIVE
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-class Tie(ref):
+    from coldspan.core.record import Call
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+class Tie(ref):  # type: ignore[type-arg]
     """A weak reference to a stream, with the call it ends."""
 
     __slots__ = ("call", "key")
 
 
-class Streams(dict):
+class Streams(dict):  # type: ignore[type-arg]
     """The streams being read, by id: nothing is written on the customer's object, and it is not kept alive."""
 
     __slots__ = ("gone", "kinds", "scope")
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.scope = scope
-        self.kinds = ()  # the classes that are hooked
+        self.kinds: "tuple[type, ...]" = ()  # the classes that are hooked
         self.gone = scope.buffer.shielded(self.dropped)
 
-    def follow(self, stream, call) -> bool:
+    def follow(self, stream: "Any", call: "Call") -> bool:
         """Let the call end with the stream. False when there is nothing to wait for: an empty body, a stub's."""
         if not isinstance(stream, self.kinds) or getattr(stream, "_content_length", None) == "0":
             return False
-        tie = Tie(stream, self.gone)
+        tie: "Any" = Tie(stream, self.gone)
         tie.call = call
         tie.key = id(stream)
         self[tie.key] = tie
         return True
 
-    def dropped(self, tie) -> None:
+    def dropped(self, tie: "Any") -> None:
         """The customer let go of a stream."""
-        if self.get(tie.key) is tie:
+        known: "Any" = self.get(tie.key)
+        if known is tie:
             del self[tie.key]
             self.scope.end(tie.call)
 
-    def closed(self, tie) -> None:
+    def closed(self, tie: "Any") -> None:
         """The stream has ended, at its end or before."""
         self.scope.end(tie.call)
 
-    def failed(self, tie, error) -> None:
+    def failed(self, tie: "Any", error: BaseException) -> None:
         """The stream broke."""
         from coldspan.hot.aws_call import describe  # that module stands on this one
 
@@ -52,7 +61,7 @@ class Streams(dict):
         finally:
             self.scope.end(tie.call)
 
-    def received(self, stream, tie, began, ended) -> None:
+    def received(self, stream: "Any", tie: "Any", began: int, ended: bool) -> None:
         """Part of the stream has been read; `ended` says that this was all."""
         call = tie.call
         phases = call.phases
@@ -67,7 +76,7 @@ class Streams(dict):
         else:
             self[tie.key] = tie
 
-    def event(self, tie, event) -> None:
+    def event(self, tie: "Any", event: "Any") -> None:
         """An event went by: Lambda reports a function's failure in the last one."""
         complete = event.get("InvokeComplete")
         if complete and complete.get("ErrorCode"):
@@ -77,21 +86,22 @@ class Streams(dict):
             call.error_text = str(complete.get("ErrorDetails") or "")[: limits.RAW_TEXT_CHARS]
 
 
-def is_end(args, kwargs, chunk) -> bool:
+def is_end(args: "Any", kwargs: "Any", chunk: "Any") -> bool:
     """Whether `read(amt)` came to the end: it was asked for all, or asked for some and got none."""
     amount = args[0] if args else kwargs.get("amt")
     return amount is None or (not chunk and amount != 0)
 
 
-def install(bodies, event_stream, streams, patches) -> None:
+def install(bodies: "Any", event_stream: "Any", streams: "Streams", patches: "Patches") -> None:
     """Hook botocore's StreamingBody, those of its subclasses that read by themselves, and EventStream."""
     shielded = streams.scope.buffer.shielded
     clock = streams.scope.clock
-    received, closed, failed, seen = map(shielded, (streams.received, streams.closed, streams.failed, streams.event))
+    received, closed = shielded(streams.received), shielded(streams.closed)
+    failed, seen = shielded(streams.failed), shielded(streams.event)
 
     # A tie is taken out while its stream is at work, so that a method which calls another is seen once, from outside.
-    def make_read(original):
-        def read(self, *args, **kwargs):
+    def make_read(original: "Any") -> "Any":
+        def read(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             tie = streams.pop(id(self), None)
             began = clock()
             try:
@@ -107,8 +117,8 @@ def install(bodies, event_stream, streams, patches) -> None:
 
         return read
 
-    def make_readinto(original):
-        def readinto(self, b):
+    def make_readinto(original: "Any") -> "Any":
+        def readinto(self: "Any", b: "Any") -> "Any":
             tie = streams.pop(id(self), None)
             began = clock()
             try:
@@ -124,8 +134,8 @@ def install(bodies, event_stream, streams, patches) -> None:
 
         return readinto
 
-    def make_last(original):
-        def last(self, *args, **kwargs):
+    def make_last(original: "Any") -> "Any":
+        def last(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             tie = streams.pop(id(self), None)
             try:
                 result = original(self, *args, **kwargs)
@@ -140,8 +150,8 @@ def install(bodies, event_stream, streams, patches) -> None:
 
         return last
 
-    def make_iter(original):
-        def __iter__(self):  # noqa: N807
+    def make_iter(original: "Any") -> "Any":
+        def __iter__(self: "Any") -> "Any":  # noqa: N807
             try:
                 for event in original(self):
                     tie = streams.get(id(self))

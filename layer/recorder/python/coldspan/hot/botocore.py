@@ -6,16 +6,23 @@ from coldspan.hot import aws_stream
 from coldspan.hot.aws_call import calls_of
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def install(module, scope, patches) -> None:
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook botocore.client and what it has loaded: endpoint, parsers and streams."""
     steps = calls_of(scope)
     shielded, clock = scope.buffer.shielded, scope.clock
-    begin, succeed, fail = map(shielded, (steps.begin, steps.succeed, steps.fail))
-    serialized, parsed, attempted = map(shielded, (steps.serialized, steps.parsed, steps.attempted))
+    begin, succeed, fail = shielded(steps.begin), shielded(steps.succeed), shielded(steps.fail)
+    serialized, parsed, attempted = shielded(steps.serialized), shielded(steps.parsed), shielded(steps.attempted)
 
-    def make_api_call(original):
-        def _make_api_call(self, operation_name, api_params):
+    def make_api_call(original: "Any") -> "Any":
+        def _make_api_call(self: "Any", operation_name: str, api_params: "Any") -> "Any":
             begun = begin(self, operation_name, api_params)
             try:
                 result = original(self, operation_name, api_params)
@@ -30,8 +37,8 @@ def install(module, scope, patches) -> None:
 
         return _make_api_call
 
-    def make_convert(original):
-        def _convert_to_request_dict(self, *args, **kwargs):
+    def make_convert(original: "Any") -> "Any":
+        def _convert_to_request_dict(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             began = clock()
             try:
                 request = original(self, *args, **kwargs)
@@ -43,8 +50,8 @@ def install(module, scope, patches) -> None:
 
         return _convert_to_request_dict
 
-    def make_parse(original):
-        def parse(self, *args, **kwargs):
+    def make_parse(original: "Any") -> "Any":
+        def parse(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             began = clock()
             try:
                 result = original(self, *args, **kwargs)
@@ -56,8 +63,16 @@ def install(module, scope, patches) -> None:
 
         return parse
 
-    def make_needs_retry(original):
-        def _needs_retry(self, attempts, operation_model, request_dict, response=None, *args, **kwargs):
+    def make_needs_retry(original: "Any") -> "Any":
+        def _needs_retry(
+            self: "Any",
+            attempts: int,
+            operation_model: "Any",
+            request_dict: "Any",
+            response: "Any" = None,
+            *args: "Any",
+            **kwargs: "Any",
+        ) -> "Any":
             attempted(attempts, response)
             try:
                 return original(self, attempts, operation_model, request_dict, response, *args, **kwargs)
