@@ -267,8 +267,14 @@ class EmfEncoder:
         lines += user_lines(metrics, f"{START}{timestamp_ms}", self.block, common, self.drops)
 
     def _tool_lines(self, lines, results, timestamp_ms, common) -> None:
+        blocks = {}  # several pairs may share the block of what is no dimension
         for pair, group in _by_pair(results).items():
-            start = f"{START}{timestamp_ms}{self._pairs.get(pair) or self._pair(*pair, len(group))}"
+            block = self._pairs.get(pair) or self._pair(*pair, len(group))
+            same = blocks.setdefault(block, group)
+            if same is not group:
+                same += group
+        for block, group in blocks.items():
+            start = f"{START}{timestamp_ms}{block}"
             for first in range(0, len(group), limits.EMF_VALUES_PER_METRIC):
                 some = group[first : first + limits.EMF_VALUES_PER_METRIC] if len(group) > 1 else group
                 lines.append(f"{start}{self._values(some)},{common}}}\n".encode())

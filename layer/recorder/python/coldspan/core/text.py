@@ -130,20 +130,25 @@ def began_ns(invocation, elapsed, drops):
     """The epoch ns at which the invocation began.
 
     A wall clock that cannot be right is replaced by the platform's deadline, else by the time in the trace's root, else
-    by the nearest possible time: CloudWatch and X-Ray silently drop what is dated far off. Counted in `drops`.
+    by the nearest possible time: CloudWatch and X-Ray silently drop what is dated far off. Counted in `drops`. Where
+    clock and deadline disagree, and the trace is as old as the clock says, the deadline is wrong: the emulator's Managed
+    Instances have one of 115 days.
     """
     epoch_ms, deadline_ms = invocation.epoch_ns * 1e-6, invocation.deadline_ms
     if _EARLIEST_MS < deadline_ms < _LATEST_MS:
-        if -_HOUR_MS < deadline_ms - epoch_ms < _DAY_MS:
+        if -_HOUR_MS < deadline_ms - epoch_ms < _DAY_MS or -_HOUR_MS < epoch_ms - _rooted_ms(invocation) < _DAY_MS:
             return invocation.epoch_ns
         epoch_ms = deadline_ms - elapsed // 1_000_000
     elif _EARLIEST_MS < epoch_ms < _LATEST_MS:
         return invocation.epoch_ns
     else:
-        rooted_ms = int(invocation.trace.root[2:10], 16) * 1_000 if invocation.trace else 0
-        epoch_ms = sane_ms(rooted_ms)
+        epoch_ms = sane_ms(_rooted_ms(invocation))
     count(drops, "clock_replaced")
     return epoch_ms * 1_000_000
+
+
+def _rooted_ms(invocation):
+    return int(invocation.trace.root[2:10], 16) * 1_000 if invocation.trace else 0
 
 
 def sane_ms(epoch_ms):
