@@ -5,8 +5,15 @@ from coldspan.core.record import Call
 from coldspan.hot import scope as hot_scope
 from coldspan.hot.byhand import is_plain
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def annotate(*pair, **annotations) -> None:
+    from coldspan.core.record import Invocation
+    from coldspan.hot.scope import Scope
+
+
+def annotate(*pair: "Any", **annotations: "Any") -> None:
     """Say something of the running invocation: `annotate(order=7)`, or `annotate("order.id", 7)`.
 
     Values are str, number or bool; a name given again replaces its value. At most 50 an invocation.
@@ -16,14 +23,14 @@ def annotate(*pair, **annotations) -> None:
         scope.buffer.shielded(_annotate)(scope, pair, annotations)
 
 
-def metric(name=None, value=None, unit="None", *more) -> None:
+def metric(name: "Any" = None, value: "Any" = None, unit: "Any" = "None", *more: "Any") -> None:
     """Give a value of a metric of the customer's own, in a unit of CloudWatch's. At most 200 an invocation."""
     scope = hot_scope.active
     if scope is not None:
         scope.buffer.shielded(_metric)(scope, name, value, unit if not more else None)
 
 
-def _annotate(scope, pair, annotations) -> None:
+def _annotate(scope: "Scope", pair: "tuple[Any, ...]", annotations: "dict[Any, Any]") -> None:
     owner = _owner(scope)
     if len(pair) == 2:
         annotations = {**annotations, pair[0]: pair[1]} if type(pair[0]) is str else {**annotations, "": None}
@@ -42,7 +49,7 @@ def _annotate(scope, pair, annotations) -> None:
             kept[key] = value[: limits.RAW_TEXT_CHARS] if type(value) is str else value
 
 
-def _metric(scope, name, value, unit) -> None:
+def _metric(scope: "Scope", name: "Any", value: "Any", unit: "Any") -> None:
     owner = _owner(scope)
     kind = type(value)
     if kind is not int and kind is not float and kind is not bool:
@@ -63,8 +70,8 @@ def _metric(scope, name, value, unit) -> None:
     owner.metrics.append((name, value, unit))
 
 
-def _owner(scope):
+def _owner(scope: "Scope") -> "Invocation | None":
     """The running invocation, or None."""
     node = scope.position()
-    owner = node.owner if type(node) is Call else node
+    owner = node.owner if isinstance(node, Call) else node
     return owner if owner is not None and owner.kind == "invocation" else None
