@@ -58,7 +58,7 @@ class Scope:
         node = self.current.get()
         while type(node) is Call and node.end_ns:
             node = node.parent
-        if node is None or (node.owner if type(node) is Call else node).closed:
+        if node is None or (node.owner if isinstance(node, Call) else node).closed:
             return None
         return node
 
@@ -71,7 +71,7 @@ class Scope:
         if node is None:
             node = owner = self.outside
         else:
-            owner = node.owner if type(node) is Call else node
+            owner = node.owner if isinstance(node, Call) else node
             if owner.closed:
                 node = owner = self.outside
         if len(owner.calls) + len(owner.open) >= limits.CALLS_PER_INVOCATION:
