@@ -1,5 +1,4 @@
-"""Every environment variable the recorder reads, read once. What cannot be understood keeps its default and is named."""
-
+"""Every environment variable of the recorder, read once. What cannot be understood keeps its default, and is named."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """The settings of one process. Durations in the unit of their name; `problems` names the variables that were refused."""
+    """The settings of one process. Durations in the unit of their name; `problems` names the variables refused."""
 
     __slots__ = (
         "async_handler",
@@ -40,7 +39,7 @@ class Settings:
     )
 
     def __init__(self, environ: "Mapping[str, str]") -> None:
-        get: "Get" = environ.get  # type: ignore[assignment]
+        get: "Get" = environ.get
         self.problems: "list[str]" = []
         self.enabled = self._switch(get, "COLDSPAN_ENABLED", default=True)
         self.async_handler = self._switch(get, "COLDSPAN_ASYNC_HANDLER", default=False)
