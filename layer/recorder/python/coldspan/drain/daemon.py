@@ -33,9 +33,10 @@ class Daemon:
     def send(self, datagram: bytes) -> str:
         """Send one datagram. Gives "" or the reason why it was lost."""
         try:
-            if self.socket is None or self.pid != getpid():
-                self._open()
-            self.socket.sendto(datagram, self.address)
+            socket = self.socket
+            if socket is None or self.pid != getpid():
+                socket = self._open()
+            socket.sendto(datagram, self.address)
         except BlockingIOError:
             return "xray_socket_full"
         except OSError as error:
@@ -44,14 +45,15 @@ class Daemon:
             return "xray_send_failed"
         return ""
 
-    def _open(self) -> None:
+    def _open(self) -> "socket":
         import _socket
 
         self.close()
         family = _socket.AF_INET6 if ":" in self.address[0] else _socket.AF_INET
-        self.socket = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-        self.socket.setblocking(False)
+        opened = self.socket = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        opened.setblocking(False)
         self.pid = getpid()
+        return opened
 
     def close(self) -> None:
         """Close the socket; the next send opens another."""
