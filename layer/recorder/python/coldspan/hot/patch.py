@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 MARK = "__coldspan__"
 # By the descriptor: a class of exceptions may define the attribute itself, and then it may do anything.
-_TRACEBACK = BaseException.__traceback__
+_TRACEBACK: "Any" = BaseException.__traceback__
 _PLAIN = (type(lambda: None), staticmethod, classmethod)
 
 
@@ -32,16 +32,16 @@ def replace(owner: "Any", name: str, make: "Callable[[Any], Any]", patches: "Pat
     patches.append((owner, name, original))
 
 
-def _knows_instance(owner, original) -> bool:
+def _knows_instance(owner: "Any", original: "Any") -> bool:
     """Whether what stands for a method is an object that must be bound: a wrapt proxy of another instrument, mostly."""
     # By type(): such a proxy claims by its __class__ to be the function it stands for.
     return isinstance(owner, type) and type(original) not in _PLAIN and hasattr(original, "__get__")
 
 
-def _binding(original):
+def _binding(original: "Any") -> "Any":
     """Give a function that calls a descriptor as a method: only so does it learn its instance."""
 
-    def bound(self, *args, **kwargs):
+    def bound(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
         try:
             return original.__get__(self, type(self))(*args, **kwargs)
         except BaseException as error:
@@ -63,8 +63,8 @@ def restore(patches: "Patches") -> None:
 def drop_own_frame(error: BaseException) -> None:
     """Take our frame off an exception that passes through us, so that its traceback is the same as without us.
 
-    To be called in the `except` block of the wrapper itself, before a bare `raise`: a re-raise adds no entry for the frame
-    it leaves, so what the customer (and the runtime's stack trace) sees starts at the frame below ours.
+    To be called in the `except` block of the wrapper itself, before a bare `raise`: a re-raise adds no entry for the
+    frame it leaves, so what the customer (and the runtime's stack trace) sees starts at the frame below ours.
     """
     trace = _TRACEBACK.__get__(error)
     if trace is not None:
