@@ -1,7 +1,7 @@
 """The wrapper around the customer's handler.
 
-The file has this name because the runtime client cuts leading frames of files called bootstrap.py from the stack trace it
-posts. The wrapper also takes its own frame off what passes through, so the name is the second lock.
+The file has this name because the runtime client cuts leading frames of files called bootstrap.py from the stack trace
+it posts. The wrapper also takes its own frame off what passes through, so the name is the second lock.
 """
 
 from types import CoroutineType
@@ -31,10 +31,11 @@ def wrap(
 ) -> "Any":
     """Give a callable that runs the handler once and tells its three steps.
 
-    All four steps must be shielded. `describe(wrapper, handler)` copies name and attributes; `enter(args, kwargs)` gives
-    the Invocation, or None when this call is not an invocation of its own (a second wrapper around the same handler);
-    `succeed(invocation, result)` and `fail(invocation, error)` end it. `drive` runs a coroutine to its end; None leaves a
-    coroutine to the runtime. What cannot be called is given back as it is, so that the error is the runtime's own.
+    All four steps must be shielded. `describe(wrapper, handler)` copies name and attributes; `enter(args, kwargs)`
+    gives the Invocation, or None when this call is not an invocation of its own (a second wrapper around the same
+    handler); `succeed(invocation, result)` and `fail(invocation, error)` end it. `drive` runs a coroutine to its end;
+    None leaves a coroutine to the runtime. What cannot be called is given back as it is, so that the error is the
+    runtime's own.
     """
     if not callable(handler) or hasattr(handler, MARK):
         return handler
@@ -55,15 +56,15 @@ def wrap(
         return result
 
     describe(wrapped, handler)
-    wrapped.__wrapped__ = handler
+    wrapped.__wrapped__ = handler  # type: ignore[attr-defined]  # a function takes any attribute
     setattr(wrapped, MARK, True)
     return wrapped
 
 
-def guard(original, escaped):
+def guard(original: "Handler", escaped: "Callable[[BaseException], None]") -> "Handler":
     """Wrap what the runtime client does with one event: an error that leaves it ends the process without a post."""
 
-    def handle_event_request(*args, **kwargs):
+    def handle_event_request(*args: "Any", **kwargs: "Any") -> "Any":
         try:
             return original(*args, **kwargs)
         except BaseException as error:
