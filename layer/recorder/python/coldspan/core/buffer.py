@@ -16,7 +16,7 @@ _TAKES_ARGS = 0x04  # inspect.CO_VARARGS
 
 
 class Buffer:
-    """Finished invocations and stray calls waiting for a drain, with the counts of what did not fit and what went wrong.
+    """Finished invocations and stray calls that wait for a drain, and the counts of what did not fit or went wrong.
 
     `waiting` holds closed Invocations, oldest first; `strays` holds Calls that ended outside a live invocation (init,
     background, late). `drops` and `errors` map a reason or a step to its count; the drain reports and clears them.
@@ -51,7 +51,7 @@ class Buffer:
             self.strays.append(call)
 
     def shielded(self, step: "Callable[P, R]") -> "Callable[P, R | None]":
-        """Wrap a step of ours so that its fault costs one count and gives None: the only broad except in the recorder."""
+        """Wrap a step of ours so that its fault costs one count and gives None: the recorder's only broad except."""
         name = step.__name__
 
         def guarded(*args: "P.args", **kwargs: "P.kwargs") -> "R | None":
@@ -68,7 +68,7 @@ class Buffer:
         return guarded
 
 
-def raised_by_signal(error) -> bool:
+def raised_by_signal(error: "BaseException") -> bool:
     """Whether a signal handler of the customer's raised it while our code ran, as time limits do: not ours to stop.
 
     It shows by a function on the exception's way that was given the frame below it, as signal handlers are.
