@@ -1,7 +1,11 @@
 """SnapStart: what must be new after a restore, because one snapshot becomes many environments."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coldspan.boot.seam import Seam
 
-def install(seam) -> None:
+
+def install(seam: "Seam") -> None:
     """Register our hooks first: so they run last before the snapshot and first after the restore."""
     import snapshot_restore_py
 
