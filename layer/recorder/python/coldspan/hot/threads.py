@@ -2,8 +2,17 @@
 
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def install(module, scope, patches) -> None:
+    from coldspan.core.record import Call, Invocation
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Patch `threading`, `concurrent.futures.thread` or `multiprocessing.pool`, whichever this is."""
     if module.__name__ == "threading":
         _install_thread(module, scope, patches)
@@ -13,11 +22,13 @@ def install(module, scope, patches) -> None:
         _install_executor(module, scope, patches)
 
 
-def _carrier(scope):
+def _carrier(scope: "Scope") -> "Callable[..., Any]":
     """A function that runs another at a given position and then goes back to the position before."""
     current = scope.current
 
-    def carried(node, function, /, *args, **kwargs):
+    def carried(
+        node: "Call | Invocation | None", function: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any"
+    ) -> "Any":
         before = current.get()
         current.set(node)
         try:
@@ -31,13 +42,13 @@ def _carrier(scope):
     return carried
 
 
-def _install_thread(module, scope, patches) -> None:
+def _install_thread(module: "Any", scope: "Scope", patches: "Patches") -> None:
     position, current = scope.position, scope.current
 
-    def carry(thread, node) -> None:
+    def carry(thread: "Any", node: "Call | Invocation") -> None:
         inner = thread.run
 
-        def run():
+        def run() -> "Any":
             vars(thread).pop("run", None)  # before anything else: the thread's object must not hold itself through us
             current.set(node)
             try:
@@ -52,8 +63,8 @@ def _install_thread(module, scope, patches) -> None:
 
     carry = scope.buffer.shielded(carry)
 
-    def make(original):
-        def start(self, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def start(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             node = position()
             if node is not None:
                 carry(self, node)
@@ -69,11 +80,11 @@ def _install_thread(module, scope, patches) -> None:
     replace(module.Thread, "start", make, patches)
 
 
-def _install_executor(module, scope, patches) -> None:
+def _install_executor(module: "Any", scope: "Scope", patches: "Patches") -> None:
     position, carried = scope.position, _carrier(scope)
 
-    def make(original):
-        def submit(self, /, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def submit(self: "Any", /, *args: "Any", **kwargs: "Any") -> "Any":
             node = position()
             if node is not None and args:
                 args = (carried, node, *args)
@@ -85,8 +96,8 @@ def _install_executor(module, scope, patches) -> None:
 
         return submit
 
-    def make_callback(original):
-        def add_done_callback(self, fn):
+    def make_callback(original: "Any") -> "Any":
+        def add_done_callback(self: "Any", fn: "Any") -> "Any":
             node = position()
             if node is None:
                 return original(self, fn)
@@ -98,16 +109,16 @@ def _install_executor(module, scope, patches) -> None:
     replace(module._base.Future, "add_done_callback", make_callback, patches)
 
 
-def _install_thread_pool(module, scope, patches) -> None:
+def _install_thread_pool(module: "Any", scope: "Scope", patches: "Patches") -> None:
     position, carried = scope.position, _carrier(scope)
 
-    def make(original):
-        def method(self, func, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def method(self: "Any", func: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             node = position()
             if node is not None and isinstance(self, module.ThreadPool):  # a pool of processes pickles its tasks
                 task = func
 
-                def func(*task_args, **task_kwargs):
+                def func(*task_args: "Any", **task_kwargs: "Any") -> "Any":
                     return carried(node, task, *task_args, **task_kwargs)
 
             try:
