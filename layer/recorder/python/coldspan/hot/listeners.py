@@ -7,12 +7,22 @@ from types import CoroutineType
 from coldspan.core.buffer import raised_by_signal
 from coldspan.hot import scope as hot_scope
 
-_hooks = {"before": (), "after": ()}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.core.record import Call
+    from coldspan.hot.scope import Scope
+
+    Hook = Callable[[Any], Any]
+
+_hooks: "dict[str, tuple[Hook, ...]]" = {"before": (), "after": ()}
 # Calls that a hook makes itself are recorded, and not told to hooks again.
-_inside = ContextVar("coldspan_hooks", default=False)
+_inside: "ContextVar[bool]" = ContextVar("coldspan_hooks", default=False)
 
 
-def before_call(function):
+def before_call(function: "Hook") -> "Hook":
     """Call `function(record)` before every call that begins from now on, recorded by hand or by a library's hook.
 
     The record is a CallToolResult of its own, with status in_flight. Gives the function back, so it can decorate. What
@@ -21,12 +31,12 @@ def before_call(function):
     return _register("before", function)
 
 
-def after_call(function):
+def after_call(function: "Hook") -> "Hook":
     """Call `function(record)` after every call, with its CallToolResult; otherwise as `before_call`."""
     return _register("after", function)
 
 
-def _register(when, function):
+def _register(when: str, function: "Hook") -> "Hook":
     scope = hot_scope.active
     if callable(function):
         _hooks[when] += (function,)
@@ -37,17 +47,17 @@ def _register(when, function):
     return function
 
 
-def attach(scope) -> None:
+def attach(scope: "Scope") -> None:
     """Let a Scope tell its calls to the hooks there are."""
     if scope.listeners is None and (_hooks["before"] or _hooks["after"]):
 
-        def tell(call, when) -> None:
+        def tell(call: "Call", when: str) -> None:
             _tell(scope, call, when)
 
         scope.listeners = scope.buffer.shielded(tell)
 
 
-def _tell(scope, call, when) -> None:
+def _tell(scope: "Scope", call: "Call", when: str) -> None:
     hooks = _hooks[when]
     if not hooks or _inside.get():
         return
@@ -61,7 +71,7 @@ def _tell(scope, call, when) -> None:
         scope.current.set(position)
 
 
-def _tell_one(scope, hook, call, when) -> None:
+def _tell_one(scope: "Scope", hook: "Hook", call: "Call", when: str) -> None:
     from coldspan.core.result import to_result  # the drain's, and only where there are hooks
 
     record = to_result(call, scope.settings.error_text)
