@@ -5,14 +5,22 @@ from coldspan.core.record import ERROR, TIMEOUT, USER
 from coldspan.hot.byhand import describe
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coldspan.core.record import Call
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
 _REQUEST_TIMEOUTS = (408, -32001)  # McpError of the SDK 1.x and 2.x when a request's read timeout has passed
 
 
-def install(module, scope, patches) -> None:
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Patch the client session of `mcp.client.session`."""
     shielded = scope.buffer.shielded
 
-    def begin_tool(session, args, kwargs):
+    def begin_tool(session: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Call | None":
         name = args[0] if args else kwargs.get("name")
         name = name[: limits.XRAY_NAME_CHARS] if type(name) is str and name else "unknown"
         call = scope.begin(USER, _server(session), name)
@@ -25,7 +33,7 @@ def install(module, scope, patches) -> None:
             }
         return call
 
-    def fail_tool(call, error) -> None:
+    def fail_tool(call: "Call", error: "BaseException") -> None:
         try:
             describe(call, error, scope.settings.error_text)
             code = getattr(getattr(error, "error", None), "code", None)
@@ -35,7 +43,7 @@ def install(module, scope, patches) -> None:
         finally:
             scope.end(call)
 
-    def succeed_tool(call, result, args, kwargs) -> None:
+    def succeed_tool(call: "Call", result: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
         try:
             # 2.x, 1.x, and a raw dict; only a literal true counts.
             failed = result.get("isError") if type(result) is dict else getattr(result, "is_error", None)
@@ -48,7 +56,7 @@ def install(module, scope, patches) -> None:
         finally:
             scope.end(call)
 
-    def capture_tool(call, result, args, kwargs) -> None:
+    def capture_tool(call: "Call", result: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
         from coldspan.core.payload import capture  # only where payloads were asked for
 
         arguments = args[1] if len(args) > 1 else kwargs.get("arguments")
@@ -58,8 +66,8 @@ def install(module, scope, patches) -> None:
 
     begin, fail, succeed = shielded(begin_tool), shielded(fail_tool), shielded(succeed_tool)
 
-    def make(original):
-        async def call_tool(self, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        async def call_tool(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             call = begin(self, args, kwargs)
             try:
                 result = await original(self, *args, **kwargs)
@@ -77,7 +85,7 @@ def install(module, scope, patches) -> None:
     replace(module.ClientSession, "call_tool", make, patches)
 
 
-def _server(session):
+def _server(session: "Any") -> str:
     """The name by which the server introduced itself, where the SDK keeps it (2.x); else `mcp`."""
     name = getattr(getattr(session, "server_info", None), "name", None)
     return name[: limits.XRAY_NAME_CHARS] if type(name) is str and name else "mcp"
