@@ -81,9 +81,10 @@ class Call:
 
 
 class Invocation:
-    """One invocation, or (kind INIT and BACKGROUND) the environment outside of any. Times are ns unless named otherwise."""
+    """One invocation, or (kind INIT, BACKGROUND) what is outside of any. Times are ns unless named otherwise."""
 
     __slots__ = (
+        "_trace",
         "annotations",  # dict or None
         "batch_failures",  # batchItemFailures the handler returned, or None
         "calls",  # finished calls, in the order in which they ended
@@ -115,7 +116,6 @@ class Invocation:
         "tenant_id",
         "trace_text",  # the trace header as it came
         "trigger",  # what core.trigger said of the event, or None
-        "_trace",
     )
 
     def __init__(self, kind: str, request_id: str, span_id: int, start_ns: int, epoch_ns: int) -> None:
