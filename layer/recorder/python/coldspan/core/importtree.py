@@ -10,9 +10,10 @@ MODULES = 2_000  # listed at most; the sums always count all
 def summarise(tree: "list[list[Any]]", task_root: str, layer_roots: "tuple[str, ...]") -> "dict[str, Any]":
     """Give the import tree as a dict that JSON can carry.
 
-    Takes:  [name, depth, total ns, self ns, origin] in the order in which imports began; folders as prefixes of origins.
-    Gives:  `import_ms`, `modules`; `split`: self ms of the runtime, the layers and the application; `packages`: [top-level name,
-            where, self ms, modules], the costliest first; `tree`: [name, depth, total ms, self ms], in the order of imports.
+    Takes:  [name, depth, total ns, self ns, origin] in the order in which imports began; folders as prefixes of origin.
+    Gives:  `import_ms`, `modules`; `split`: self ms of the runtime, the layers and the application; `packages`:
+            [top-level name, where, self ms, modules], the costliest first; `tree`: [name, depth, total ms, self ms], in
+            the order of imports.
     """
     split = {"runtime": 0, "layer": 0, "application": 0}
     packages: "dict[tuple[str, str], list[int]]" = {}
