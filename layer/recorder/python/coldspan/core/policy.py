@@ -8,8 +8,8 @@ LONGEST_MS = 6_000_000  # 90 minutes and a margin: no invocation lasts longer, s
 def left_ms(deadline_ms: int, epoch_ns: int, elapsed_ns: int) -> "float | None":
     """How many ms an invocation has left; None when it has no deadline or one that cannot be true.
 
-    Takes the wall clock at its beginning and the monotonic time since: a wall clock that is corrected in between, as after
-    a thaw, must not make a deadline near or far.
+    Takes the wall clock at its beginning and the monotonic time since: a wall clock that is corrected in between, as
+    after a thaw, must not make a deadline near or far.
     """
     whole_ms = deadline_ms - epoch_ns / 1e6
     return whole_ms - elapsed_ns / 1e6 if 0 < whole_ms < LONGEST_MS else None
@@ -20,9 +20,7 @@ def may_start(left_ms: "float | None", last_drain_ms: float) -> bool:
     return left_ms is None or left_ms > max(NEAR_DEADLINE_MS, 2 * last_drain_ms)
 
 
-def in_detail(
-    failed: bool, start: str, duration_ms: float, slow_ms: float, share: float, draw: float
-) -> bool:
+def in_detail(failed: bool, start: str, duration_ms: float, slow_ms: float, share: float, draw: float) -> bool:
     """Whether an invocation's calls are written in full: failed, slow and first ones always, of the others a share.
 
     `draw` is a random number in [0, 1), `share` in [0, 1].
