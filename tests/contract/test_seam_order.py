@@ -264,6 +264,20 @@ def test_a_drain_over_its_budget_ends_and_the_rest_goes_with_the_next_promise_3(
     assert len(call_documents(platform)) == 2
 
 
+def test_one_long_drain_does_not_silence_the_environment_promise_4(start):
+    """A stdout that stood still for more than half of the function's timeout delays records; it does not end them."""
+    platform = start("output.fills")
+    platform.wait_idle()
+    platform.ledger.pause(platform.stdout)
+    held_up = platform.submit(event(room=300), deadline_ms=3_000)
+    platform.wait_until(lambda: held_up.posted is not None and held_up.posted.answered is not None)
+    platform.api.wait_until(lambda: False, 1.7)  # time that passes, which is what is tested
+    platform.ledger.resume(platform.stdout)
+    done = [held_up, *(platform.invoke(event(room=60_000), deadline_ms=3_000) for _ in range(4))]
+    told = [document["request_id"] for document in invocation_documents(platform)]
+    assert sorted(told) == sorted(invocation.request_id for invocation in done)
+
+
 def test_a_budget_of_nothing_leaves_the_function_as_it_is_promise_3(start):
     """COLDSPAN_FLUSH_MS=0 allows no line at all: every event is answered, and nothing waits."""
     platform = start(environment={"COLDSPAN_FLUSH_MS": "0"})

@@ -60,6 +60,11 @@ class RuntimeApi:
             self.changed.notify_all()
         self.restore.set()
 
+    def answered(self, exchange: Exchange) -> None:  # noqa: ARG002 - waiters look at what they wait for themselves
+        """Tell those who wait that an answer has gone out."""
+        with self.changed:
+            self.changed.notify_all()
+
     def answer(self, exchange: Exchange) -> "Reply | None":
         """Answer one request. None: the platform has ended, or the client has."""
         route = exchange.path.removeprefix(self.prefix).split("/")

@@ -66,6 +66,9 @@ class Api(Protocol):
     def answer(self, exchange: Exchange) -> "Reply | None":
         """Answer a request whose path starts with `prefix`. May wait. None: end the connection without an answer."""
 
+    def answered(self, exchange: Exchange) -> None:
+        """A request of this API is being answered."""
+
     def close(self) -> None:
         """Let go of every request that waits."""
 
@@ -95,8 +98,17 @@ class Server:
         with self._lock:
             self._exchanges.append(exchange)
             exchange.arrived = self.ledger.note(REQUEST, exchange)
-        api = next((api for api in self.apis if exchange.path.startswith(api.prefix)), None)
+        api = self._api(exchange)
         return api.answer(exchange) if api else Reply(404, b"404 page not found")
+
+    def answered(self, exchange: Exchange) -> None:
+        """Note the answer. Before it is sent: what the function does upon it comes after."""
+        exchange.answered = self.ledger.note(ANSWER, exchange)
+        if (api := self._api(exchange)) is not None:
+            api.answered(exchange)
+
+    def _api(self, exchange: Exchange) -> "Api | None":
+        return next((api for api in self.apis if exchange.path.startswith(api.prefix)), None)
 
     def opened(self, connection: socket.socket) -> None:
         """Remember a connection, to end it when the server closes."""
@@ -158,8 +170,7 @@ def _handler_of(server: Server) -> type[socketserver.StreamRequestHandler]:
                 head += [f"{name}: {value}" for name, value in reply.headers]
                 head.append(f"Content-Length: {len(reply.body)}")
                 message = "\r\n".join(head).encode("utf-8") + b"\r\n\r\n" + reply.body
-                # noted before it is sent: what the function does upon the answer comes after
-                exchange.answered = server.ledger.note(ANSWER, exchange)
+                server.answered(exchange)
                 self.connection.sendall(message)
                 if (exchange.header("Connection") or "").lower() == "close":
                     return
