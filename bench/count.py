@@ -56,7 +56,7 @@ def count(server: Server, workshop: Workshop, setup: Setup, function: str, warm_
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         running = server.environment()
-        variables = environment(workshop, setup, function, ports_of(server, running))
+        variables = environment(workshop, setup, function, ports_of(server, running)) | setup.slowed
         server.start(running, command(workshop, setup, variables, valgrind(folder)))
         counter = Counter(server, running, folder)
         try:

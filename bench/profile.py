@@ -49,7 +49,7 @@ def imports(
         for pipe in ("marks", "go"):
             os.mkfifo(folder / pipe)
         running = server.environment()
-        variables = environment(workshop, setup, function, ports_of(server, running))
+        variables = environment(workshop, setup, function, ports_of(server, running)) | setup.slowed
         more = {"BENCH_PROBE": "1", "BENCH_PROBE_FILE": f"{folder}/answer"}
         more |= {"BENCH_PROBE_MARKS": str(folder), "BENCH_PROBE_PREFIX": prefix}
         marks = os.open(folder / "marks", os.O_RDWR)
@@ -114,7 +114,7 @@ def functions_of(part: Path) -> Tally:
 def dumps(server: Server, workshop: Workshop, setup: Setup, function: str, folder: Path, warm: int) -> dict[str, Tally]:
     """Own instructions by C function at init, and per warm invocation (unsampled)."""
     running = server.environment()
-    variables = environment(workshop, setup, function, ports_of(server, running))
+    variables = environment(workshop, setup, function, ports_of(server, running)) | setup.slowed
     under = [*valgrind(folder), "--compress-strings=no"]  # else a dump's names stand in an earlier one
     server.start(running, command(workshop, setup, variables, under))
     server.until_next(running)
