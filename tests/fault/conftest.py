@@ -30,6 +30,7 @@ def stub():
 def trial(scope, settings, fake_clock, monkeypatch):
     """A Trial; the trace is sampled and there is an X-Ray daemon."""
     settings.xray_address = "127.0.0.1:2000"
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))  # between attempts
     trial = Trial(scope, fake_clock, monkeypatch)
     yield trial
     trial.stop()
