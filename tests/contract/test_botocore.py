@@ -114,6 +114,24 @@ def test_exception_has_the_same_text_and_traceback_as_without_us_promise_1(scope
     assert len(live.calls) == 1
 
 
+def test_answer_that_cannot_be_parsed_has_the_same_traceback_as_without_us_promise_1(scope, server):
+    """A parser that fails is seen as botocore's, and the call as failed."""
+    server.play(answer(body=b"<PublishResponse><broken"))
+
+    def failing():
+        try:
+            make_client("sns", server).publish(**SERVICES["sns"].params)
+        except Exception as raised:
+            return "".join(traceback.format_exception(raised))
+        return None
+
+    without = failing()
+    with hooked(scope) as live:
+        assert failing() == without
+    assert "ResponseParserError" in without
+    assert only(live)[1].status == "error"
+
+
 def test_exception_is_the_very_object_that_was_raised_promise_1(scope, monkeypatch):
     """The customer catches what botocore raised."""
     raised = KeyError("theirs")
