@@ -16,6 +16,7 @@ HOOKS = {
     "aiobotocore.client": "coldspan.hot.aiobotocore",
     "http.client": "coldspan.hot.http_client",
     "urllib3.connectionpool": "coldspan.hot.urllib3",
+    "urllib3.poolmanager": "coldspan.hot.urllib3",
     "httpx": "coldspan.hot.httpx",
     "httpx2": "coldspan.hot.httpx",
     "aiohttp.client": "coldspan.hot.aiohttp",

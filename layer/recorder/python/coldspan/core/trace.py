@@ -63,10 +63,10 @@ def _is_root(text: str) -> bool:
 
 
 def _is_hex(text: str, length: int) -> bool:
-    if len(text) != length or not text.isalnum():  # int() takes signs, blanks and underscores too
+    if len(text) != length or not text.isalnum():  # fromhex() passes over blanks
         return False
     try:
-        int(text, 16)
+        bytes.fromhex(text)
     except ValueError:
         return False
     return text.isascii()
