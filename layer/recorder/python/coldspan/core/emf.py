@@ -14,11 +14,21 @@ from coldspan.core.text import (
     count,
     elapsed_ns,
     has_halves,
+    open_ms,
     quote,
     sane_ms,
     to_json,
     whole_call_text,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from coldspan.core.record import CallToolResult, Invocation
+
+    Results = list[CallToolResult]
 
 FAILED = frozenset(("error", "unserialisable", "too_large", "timeout", "crash", "out_of_memory", "init_error"))
 CALL_FAILED = frozenset(("partial", "throttled", "timeout", "error"))
@@ -65,7 +75,7 @@ _CLOSE, _CLOSED = "", "}\n"
 _NO_TROUBLE = '],"CallFailure":0,"CallRetry":0,"CallThrottle":0'
 
 
-def dimension(text):
+def dimension(text: str) -> str:
     """A legal dimension value: printable ASCII, not blank, at most 1024 characters."""
     text = text[: limits.EMF_DIMENSION_VALUE_CHARS]
     if not (text.isascii() and text.isprintable()):
@@ -85,18 +95,21 @@ class EmfEncoder:
         "drops", "texts",
     )  # fmt: skip
 
-    def __init__(self, namespace, function_name, tools=(), level="") -> None:
-        self.drops = {}
-        self.texts = []
+    def __init__(self, namespace: str, function_name: str, tools: "Iterable[str]" = (), level: str = "") -> None:
+        self.drops: "dict[str, int]" = {}
+        self.texts: "list[str]" = []
         name = "".join([c for c in namespace if " " <= c <= "~"])[: limits.EMF_NAMESPACE_CHARS].lstrip(": ").rstrip()
         self._namespace = quote(name or "coldspan")
         self._function = quote(dimension(function_name))
         self._tools = frozenset(tools)
         self._level = level
-        self._pairs, self._blocks, self._counts, self._kept = {}, {}, {}, {}
+        self._pairs: "dict[tuple[str, str], str]" = {}
+        self._blocks: "dict[int, tuple[str, str]]" = {}
+        self._counts: "dict[tuple[Any, ...], str]" = {}
+        self._kept: "dict[tuple[Any, ...], str]" = {}
         self._other = self._pair_block("other", "other")
 
-    def block(self, metrics, dimensions=()):
+    def block(self, metrics: "dict[str, Any]", dimensions: "Iterable[tuple[str, str]]" = ()) -> str:
         """What follows the Timestamp up to the first metric's value: metrics is name -> (unit, ...)."""
         names = ",".join([f'{{"Name":{quote(name)},"Unit":"{metrics[name][0]}"}}' for name in metrics])
         keys = "".join([f',"{key}"' for key, _ in dimensions])
@@ -106,10 +119,10 @@ class EmfEncoder:
             f',"Metrics":[{names}]}}]}},"function_name":{self._function}{values},'
         )
 
-    def _pair_block(self, tool, operation):
+    def _pair_block(self, tool: str, operation: str) -> str:
         return self.block(CALL_METRICS, (("tool", tool), ("operation", operation))) + '"CallDuration":['
 
-    def _pair(self, tool, operation, calls):
+    def _pair(self, tool: str, operation: str, calls: int) -> str:
         """The block of a (tool, operation), or that of ("other", "other") when it may be no dimension."""
         block = self._pairs.get((tool, operation))
         if block is None:
@@ -121,14 +134,16 @@ class EmfEncoder:
             block = self._pairs[tool, operation] = self._pair_block(tool, operation)
         return block
 
-    def _levelled(self, timestamp_ms):
+    def _levelled(self, timestamp_ms: int) -> str:
         """The members that carry a line through a level filter, as text, or "". Source: Lambda's JSON log format."""
         if not self._level:
             return ""
         moment = strftime("%Y-%m-%dT%H:%M:%S", gmtime(timestamp_ms // 1000))
         return ',"level":%s,"timestamp":"%s.%03dZ"' % (quote(self._level), moment, timestamp_ms % 1000)
 
-    def invocation_lines(self, invocation, results, facts, detail=True):
+    def invocation_lines(
+        self, invocation: "Invocation", results: "Results", facts: "dict[str, Any]", detail: bool = True
+    ) -> "list[bytes]":
         """Encode a finished invocation and its calls.
 
         Takes:  results in the order of invocation.calls; facts: a dict of further properties (`init_ms`, `init`,
@@ -154,7 +169,7 @@ class EmfEncoder:
         if "\\" in request_id:
             request_id = to_json(invocation.request_id[:_ID_CHARS], drops)
         common = f'"request_id":{request_id}{self._levelled(timestamp_ms)}'
-        numbers = self._numbers(invocation, facts, elapsed, lost, _open_ms(invocation, results, elapsed))
+        numbers = self._numbers(invocation, facts, elapsed, lost, open_ms(invocation, results, elapsed))
         line = (
             f"{START}{timestamp_ms}{numbers}"
             f"{self._counts.get(counts) or self._count(counts)}{common}{self._properties(invocation, lost)}"
@@ -172,7 +187,14 @@ class EmfEncoder:
             self._user_lines(lines, invocation.metrics, timestamp_ms, common)
         return lines
 
-    def _numbers(self, invocation, facts, elapsed, lost, open_ms):
+    def _numbers(
+        self,
+        invocation: "Invocation",
+        facts: "dict[str, Any]",
+        elapsed: int,
+        lost: "dict[str, int] | None",
+        open_ms: float,
+    ) -> str:
         """The directive and the metrics that differ each time, as text."""
         values = [elapsed / 1e6, open_ms, invocation.overhead_ns // 1000]
         shape = 0
@@ -198,13 +220,13 @@ class EmfEncoder:
             known = self._blocks[shape] = block, template
         return known[0] + known[1] % tuple(values)
 
-    def _is_sane(self, value) -> bool:
+    def _is_sane(self, value: float) -> bool:
         if 0 <= value < _MOST:  # false for NaN
             return True
         count(self.drops, "metrics_refused")
         return False
 
-    def _count(self, counts):
+    def _count(self, counts: "tuple[Any, ...]") -> str:
         """The metrics and facts that are mostly the same, as text."""
         start, outcome, flush, trigger, failures, retries, calls = counts
         text = '"ColdStart":%d,"Error":%d,"Timeout":%d,"Calls":%d,"CallFailures":%d,"CallRetries":%d,' % (
@@ -217,7 +239,7 @@ class EmfEncoder:
             self._counts[counts] = text
         return text
 
-    def _properties(self, invocation, lost):
+    def _properties(self, invocation: "Invocation", lost: "dict[str, int] | None") -> str:
         """What is told beside the metrics, as text."""
         drops = self.drops
         trace = invocation.trace
@@ -242,7 +264,7 @@ class EmfEncoder:
             text += ',"dropped":' + to_json(lost, drops)
         return text
 
-    def _facts(self, facts):
+    def _facts(self, facts: "dict[str, Any]") -> str:
         """The caller's own properties, as text: the same in most invocations."""
         try:
             key = tuple(facts.items())
@@ -261,13 +283,15 @@ class EmfEncoder:
                 self._kept[key] = text
         return text
 
-    def _user_lines(self, lines, metrics, timestamp_ms, common) -> None:
+    def _user_lines(
+        self, lines: "list[bytes]", metrics: "list[tuple[str, Any, str]]", timestamp_ms: int, common: str
+    ) -> None:
         from coldspan.core.usermetrics import user_lines  # most functions have none
 
         lines += user_lines(metrics, f"{START}{timestamp_ms}", self.block, common, self.drops)
 
-    def _tool_lines(self, lines, results, timestamp_ms, common) -> None:
-        blocks = {}  # several pairs may share the block of what is no dimension
+    def _tool_lines(self, lines: "list[bytes]", results: "Results", timestamp_ms: int, common: str) -> None:
+        blocks: "dict[str, Results]" = {}  # several pairs may share the block of what is no dimension
         for pair, group in _by_pair(results).items():
             block = self._pairs.get(pair) or self._pair(*pair, len(group))
             same = blocks.setdefault(block, group)
@@ -279,7 +303,7 @@ class EmfEncoder:
                 some = group[first : first + limits.EMF_VALUES_PER_METRIC] if len(group) > 1 else group
                 lines.append(f"{start}{self._values(some)},{common}}}\n".encode())
 
-    def _values(self, group):
+    def _values(self, group: "Results") -> str:
         """The values of CALL_METRICS for at most 100 calls, as text."""
         durations, failures, retries, throttles = "", 0, 0, 0
         for result in group:
@@ -296,7 +320,7 @@ class EmfEncoder:
             return f'{durations}],"CallFailure":{failures:d},"CallRetry":{retries:d},"CallThrottle":{throttles:d}'
         return durations + _NO_TROUBLE
 
-    def stray_lines(self, results, timestamp_ms):
+    def stray_lines(self, results: "Results", timestamp_ms: int) -> "list[bytes]":
         """Encode calls that ended outside a live invocation: metrics and records in the same lines."""
         stamp_ms = sane_ms(timestamp_ms)
         if stamp_ms != timestamp_ms:
@@ -323,15 +347,15 @@ class EmfEncoder:
         return lines
 
 
-def masked(text):
+def masked(text: str) -> str:
     """The text of an error as it may leave."""
     from coldspan.core.mask import mask_text  # most invocations end well and never need it
 
     return mask_text(text)
 
 
-def _by_pair(results):
-    groups = {}
+def _by_pair(results: "Results") -> "dict[tuple[str, str], Results]":
+    groups: "dict[tuple[str, str], Results]" = {}
     for result in results:
         pair = result.tool, result.operation
         group = groups.get(pair)
@@ -342,40 +366,10 @@ def _by_pair(results):
     return groups
 
 
-def _merged(one, other):
+def _merged(one: "dict[str, int] | None", other: "dict[str, int] | None") -> "dict[str, int] | None":
     if not other:
         return one
     merged = dict(one or ())
     for reason, more in other.items():
         count(merged, reason, more)
     return merged
-
-
-def _open_ms(invocation, results, elapsed):
-    """Milliseconds during which at least one call was open, within the invocation."""
-    begin = invocation.start_ns
-    end = begin + elapsed
-    last, total = begin, 0
-    for call in invocation.calls:  # one after the other: the common case
-        if call.start_ns < last:
-            break
-        last = call.end_ns
-        total += last - call.start_ns
-    else:
-        if last <= end and not invocation.open and len(invocation.calls) >= len(results):
-            return total / 1e6
-    spans = [(call.start_ns, call.end_ns) for call in invocation.calls]
-    if len(spans) < len(results):  # told by the journal: only the records are there
-        epoch_ms = invocation.epoch_ns / 1e6
-        for result in results:
-            first = begin + (result.timestamp - epoch_ms) * 1e6
-            spans.append((first, first + result.duration_ms * 1e6))
-    spans += [(call.start_ns, end) for call in list(invocation.open.values())]
-    spans.sort()
-    total = 0
-    for first, last in spans:
-        first, last = max(first, begin), min(last, end)  # noqa: PLW2901  # cut to what is not yet counted
-        if last > first:
-            total += last - first
-            begin = last
-    return total / 1e6

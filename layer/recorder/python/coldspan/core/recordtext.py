@@ -6,6 +6,7 @@ from coldspan.core.record import CallToolResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _CLOSE = "}"
@@ -47,7 +48,9 @@ def as_record(result: "CallToolResult") -> "dict[str, Any]":
     return record
 
 
-def record_text(result: "CallToolResult", drops: "dict[str, int]", to_json) -> str:
+def record_text(
+    result: "CallToolResult", drops: "dict[str, int]", to_json: "Callable[[Any, dict[str, int]], str]"
+) -> str:
     """Give the same as JSON text, or raise TypeError or ValueError where a value is not of the type it should have.
 
     `to_json` encodes what may be any value. Half surrogates are left for the caller to find in the whole text.
@@ -99,7 +102,7 @@ def _counts(result: "CallToolResult") -> str:
     )  # fmt: skip
 
 
-def _rest(result: "CallToolResult", drops: "dict[str, int]", to_json) -> str:
+def _rest(result: "CallToolResult", drops: "dict[str, int]", to_json: "Callable[[Any, dict[str, int]], str]") -> str:
     """What most records do not have."""
     rest = ""
     if result.throttles:

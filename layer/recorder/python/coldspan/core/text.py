@@ -1,10 +1,17 @@
 """How records become JSON text: one pass of the C encoder, and a slow, forgiving pass for what it refuses."""
 
 from json import JSONEncoder
-from json.encoder import c_make_encoder, encode_basestring_ascii
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]  # the first is not in the stubs
 
 from coldspan.core.record import CallToolResult
 from coldspan.core.recordtext import as_record, record_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.core.record import Invocation
 
 quote = encode_basestring_ascii
 
@@ -22,12 +29,12 @@ _type_module = type.__dict__["__module__"].__get__
 _SURROGATES = tuple("\\ud" + digit for digit in "89abcdef")
 
 
-def count(drops, reason, more=1) -> None:
+def count(drops: "dict[str, int]", reason: str, more: int = 1) -> None:
     """Add to a dict of reason -> count."""
     drops[reason] = drops.get(reason, 0) + more
 
 
-def _encoder():
+def _encoder() -> "Callable[[Any], str]":
     # JSONEncoder.encode makes a new C encoder at each call (4,000 instructions); this makes one. No check for cycles:
     # they end in RecursionError, which the slow pass answers.
     try:
@@ -41,7 +48,7 @@ def _encoder():
 _encode = _encoder()
 
 
-def to_json(value, drops):
+def to_json(value: "Any", drops: "dict[str, int]") -> str:
     """Encode any value as ASCII JSON; never raises.
 
     What JSON cannot hold (NaN, objects, cycles, half surrogates, huge integers) is replaced by text and counted in
@@ -56,12 +63,12 @@ def to_json(value, drops):
     return text
 
 
-def has_halves(text) -> bool:
+def has_halves(text: str) -> bool:
     """Whether JSON text has surrogates in it: pairs are characters, a half alone is refused by strict readers."""
     return "\\ud" in text and any(mark in text for mark in _SURROGATES)
 
 
-def call_text(result, drops):
+def call_text(result: "CallToolResult", drops: "dict[str, int]") -> str:
     """Give one call's record as JSON text; never raises. Half surrogates may be in it: has_halves finds them."""
     try:
         return record_text(result, drops, to_json)
@@ -69,13 +76,13 @@ def call_text(result, drops):
         return to_json(result, drops)
 
 
-def whole_call_text(result, drops):
+def whole_call_text(result: "CallToolResult", drops: "dict[str, int]") -> str:
     """The same without half surrogates."""
     text = call_text(result, drops)
     return to_json(result, drops) if "\\" in text and has_halves(text) else text
 
 
-def plain(value, drops, depth=0):
+def plain(value: "Any", drops: "dict[str, int]", depth: int = 0) -> "Any":
     """A copy that JSON can hold, made with the base types' own methods, so that no code of the customer's runs."""
     if value is None or value is True or value is False:
         return value
@@ -102,12 +109,12 @@ def plain(value, drops, depth=0):
     return "<" + _whole(_type_name(kind), drops) + ">"
 
 
-def _key(key, drops):
+def _key(key: "Any", drops: "dict[str, int]") -> str:
     word = plain(key, drops, _DEPTH)
     return word if type(word) is str else str(word)
 
 
-def _whole(text, drops):
+def _whole(text: str, drops: "dict[str, int]") -> str:
     """The text with every half surrogate replaced by U+FFFD."""
     try:
         text.encode()
@@ -117,7 +124,7 @@ def _whole(text, drops):
     return text
 
 
-def elapsed_ns(invocation, drops):
+def elapsed_ns(invocation: "Invocation", drops: "dict[str, int]") -> int:
     """How long the invocation took, in ns; 0 (and counted) when its clock cannot be right."""
     elapsed = invocation.end_ns - invocation.start_ns if invocation.end_ns else 0
     if 0 <= elapsed <= _DAY_NS:
@@ -126,13 +133,44 @@ def elapsed_ns(invocation, drops):
     return 0
 
 
-def began_ns(invocation, elapsed, drops):
+def open_ms(invocation: "Invocation", results: "list[CallToolResult]", elapsed: int) -> float:
+    """Milliseconds during which at least one call was open, within the invocation."""
+    begin = invocation.start_ns
+    end = begin + elapsed
+    last, total = begin, 0
+    for call in invocation.calls:  # one after the other: the common case
+        if call.start_ns < last:
+            break
+        last = call.end_ns
+        total += last - call.start_ns
+    else:
+        if last <= end and not invocation.open and len(invocation.calls) >= len(results):
+            return total / 1e6
+    spans: "list[tuple[float, float]]" = [(call.start_ns, call.end_ns) for call in invocation.calls]
+    if len(spans) < len(results):  # told by the journal: only the records are there
+        epoch_ms = invocation.epoch_ns / 1e6
+        for result in results:
+            first = begin + (result.timestamp - epoch_ms) * 1e6
+            spans.append((first, first + result.duration_ms * 1e6))
+    spans += [(call.start_ns, end) for call in list(invocation.open.values())]
+    spans.sort()
+    done: float = begin
+    sum_ns = 0.0
+    for opened, closed in spans:
+        opened, closed = max(opened, done), min(closed, end)  # noqa: PLW2901  # cut to what is not yet counted
+        if closed > opened:
+            sum_ns += closed - opened
+            done = closed
+    return sum_ns / 1e6
+
+
+def began_ns(invocation: "Invocation", elapsed: int, drops: "dict[str, int]") -> int:
     """The epoch ns at which the invocation began.
 
     A wall clock that cannot be right is replaced by the platform's deadline, else by the time in the trace's root, else
     by the nearest possible time: CloudWatch and X-Ray silently drop what is dated far off. Counted in `drops`. Where
-    clock and deadline disagree, and the trace is as old as the clock says, the deadline is wrong: the emulator's Managed
-    Instances have one of 115 days.
+    clock and deadline disagree and the trace agrees with the clock, the deadline is wrong: the emulator's Managed
+    Instances have 115 days.
     """
     epoch_ms, deadline_ms = invocation.epoch_ns * 1e-6, invocation.deadline_ms
     if _EARLIEST_MS < deadline_ms < _LATEST_MS:
@@ -147,10 +185,10 @@ def began_ns(invocation, elapsed, drops):
     return epoch_ms * 1_000_000
 
 
-def _rooted_ms(invocation):
+def _rooted_ms(invocation: "Invocation") -> int:
     return int(invocation.trace.root[2:10], 16) * 1_000 if invocation.trace else 0
 
 
-def sane_ms(epoch_ms):
+def sane_ms(epoch_ms: int) -> int:
     """The time itself when it can be right, else the nearest that can."""
     return min(max(epoch_ms, _EARLIEST_MS), _LATEST_MS)

@@ -10,6 +10,17 @@ from coldspan.core.emf import FAILED, masked
 from coldspan.core.record import AWS, HTTP
 from coldspan.core.text import began_ns, call_text, count, elapsed_ns, has_halves, plain, quote, sane_ms, to_json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from coldspan.core.record import Call, CallToolResult, Invocation
+    from coldspan.core.trace import TraceHeader
+
+    # [text without its closing brace, span id, nodes below it, the same text without metadata], see `_node`
+    Node = list[Any]
+
 HEADER = '{"format":"json","version":1}\n'
 _ROOM = limits.XRAY_DATAGRAM_BYTES - len(HEADER)
 _DEPTH = 12  # calls nested deeper go as documents of their own: no reader of JSON has to follow us further
@@ -29,13 +40,13 @@ _STATUSES = 1_000
 _STATUS = "http.response.status_code"
 
 
-def clean_name(text):
+def clean_name(text: str) -> str:
     r"""A legal name: letters, digits, spaces and `_.:/%&#=+\-@`, at most 200 characters, never empty."""
     kept = [c if c.isalnum() or c in _SYMBOLS else "_" for c in text[: limits.XRAY_NAME_CHARS]]
     return "".join(kept).strip() or "unknown"
 
 
-def annotation_key(text):
+def annotation_key(text: str) -> str:
     """A key that filter expressions can name: A-Z, a-z, 0-9 and underscore."""
     return "".join([c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in text[:_CHARS]])
 
@@ -45,14 +56,20 @@ class XRayEncoder:
 
     __slots__ = ("_heads", "_name", "_starts", "drops")
 
-    def __init__(self, function_name) -> None:
-        self.drops = {}
-        self._heads = {}
-        self._starts = {}
+    def __init__(self, function_name: str) -> None:
+        self.drops: "dict[str, int]" = {}
+        self._heads: "dict[tuple[str, str, str], str]" = {}
+        self._starts: "dict[tuple[str, str, Any], str]" = {}
         # Not "Invocation": Lambda draws subsegments of its own by that name, and two would be told apart by nobody.
         self._name = quote(clean_name(function_name[: limits.XRAY_NAME_CHARS - 8] + " handler"))
 
-    def datagrams(self, invocation, results, facts, texts=()):
+    def datagrams(
+        self,
+        invocation: "Invocation",
+        results: "list[CallToolResult]",
+        facts: "dict[str, Any]",
+        texts: "Sequence[str]" = (),
+    ) -> "list[bytes]":
         """Encode an invocation with its calls nested; [] when its trace is absent, unsampled or has no parent.
 
         Takes:  results in the order of invocation.calls; texts: their records as EmfEncoder.texts has them, else they
@@ -76,7 +93,7 @@ class XRayEncoder:
         tail = ',"metadata":{"coldspan":{"request_id":%s,"calls_open":%d,"handler_ms":%.3f}}' % (
             quote(invocation.request_id[:_CHARS]), len(invocation.open), invocation.handler_ns / 1e6,
         )  # fmt: skip
-        datagrams = []
+        datagrams: "list[bytes]" = []
         nodes = []
         if results:
             if len(texts) != len(results):
@@ -97,9 +114,9 @@ class XRayEncoder:
             self._init(datagrams, facts, trace)
         return datagrams
 
-    def stray_datagrams(self, calls, results):
+    def stray_datagrams(self, calls: "list[Call]", results: "list[CallToolResult]") -> "list[bytes]":
         """Encode late calls: each below its own invocation, when that was sampled. Same order in both lists."""
-        datagrams = []
+        datagrams: "list[bytes]" = []
         for call, result in zip(calls, results, strict=False):
             owner = call.owner
             trace = owner.trace
@@ -110,7 +127,7 @@ class XRayEncoder:
                 self._write(datagrams, node, place, trace.root)
         return datagrams
 
-    def _init(self, datagrams, facts, trace) -> None:
+    def _init(self, datagrams: "list[bytes]", facts: "dict[str, Any]", trace: "TraceHeader") -> None:
         results = facts["init_calls"]
         times = [_times(result) for result in results]
         began, ended = min(first for first, _ in times), max(last for _, last in times)
@@ -129,7 +146,7 @@ class XRayEncoder:
         place = f',"type":"subsegment","trace_id":"{trace.root}","parent_id":"{trace.parent}"'
         self._write(datagrams, [head, span_id, _nested(nodes, results, span_id), head], place, trace.root)
 
-    def _start(self, invocation):
+    def _start(self, invocation: "Invocation") -> str:
         """Flags and annotations of an invocation, as text: the same in most."""
         if invocation.annotations or invocation.tenant_id or invocation.outcome in FAILED:
             return self._unlike_others(invocation)
@@ -141,7 +158,7 @@ class XRayEncoder:
                 self._starts[key] = text
         return text
 
-    def _unlike_others(self, invocation):
+    def _unlike_others(self, invocation: "Invocation") -> str:
         text = ""
         outcome = invocation.outcome
         if outcome in FAILED:
@@ -153,7 +170,7 @@ class XRayEncoder:
             text = ',"fault":true,"cause":' + to_json(cause, self.drops)
         return text + ',"annotations":' + to_json(self._annotations(invocation), self.drops)
 
-    def _annotations(self, invocation):
+    def _annotations(self, invocation: "Invocation") -> "dict[str, Any]":
         annotations = {"start": invocation.start, "cold_start": invocation.start == "cold"}
         for key, value in (
             ("outcome", invocation.outcome),
@@ -173,7 +190,7 @@ class XRayEncoder:
             annotations[name] = plain_value[:_CHARS] if type(plain_value) is str else plain_value
         return annotations
 
-    def _node(self, result, began, ended, record):
+    def _node(self, result: "CallToolResult", began: int, ended: int, record: str) -> "Node":
         """A call as [text without its closing brace, span id, nodes below it, the same text without metadata]."""
         kind, status = result.kind, result.status
         key = result.tool, result.operation, kind
@@ -212,7 +229,7 @@ class XRayEncoder:
         text = f'{{"id":{quote(span_id)},"start_time":{_seconds(began)},{ending}{head}'
         return [f'{text},"metadata":{{"coldspan":{record}}}', span_id, (), text]
 
-    def _resource(self, attributes, result):
+    def _resource(self, attributes: "dict[str, Any]", result: "CallToolResult") -> str:
         """What X-Ray draws as the resource, and the retries, as text that closes `aws`."""
         text = ""
         for attribute, member in _AWS_MEMBERS:
@@ -224,7 +241,7 @@ class XRayEncoder:
                     text += f',"{member}":{quote(value[:_CHARS])}'
         return f'{text},"retries":{result.attempts - 1}}}'
 
-    def _flags(self, result, http_status):
+    def _flags(self, result: "CallToolResult", http_status: int) -> str:
         """X-Ray's flags for a status: 4xx is `error`, throttling is also `throttle`, the rest that failed `fault`."""
         status = result.status
         if status == "cancelled":
@@ -239,7 +256,7 @@ class XRayEncoder:
         cause = _cause(result.span_id, kind, message or kind, remote=http_status >= 400)
         return text + ',"cause":' + to_json(cause, self.drops)
 
-    def _write(self, datagrams, node, place, root) -> None:
+    def _write(self, datagrams: "list[bytes]", node: "Node", place: str, root: str) -> None:
         """Append a node as a document; of what is below it, what does not fit follows as documents of its own."""
         waiting = [(node, place)]
         while waiting:
@@ -268,7 +285,7 @@ class XRayEncoder:
             datagrams.append(f"{HEADER}{text}".encode())
 
 
-def _whole(node, room, depth):
+def _whole(node: "Node", room: int, depth: int) -> str:
     """A node with all that is below it as text, or "" when that is more than `room` characters or too deep."""
     text, _, below, _ = node
     if below:
@@ -281,7 +298,7 @@ def _whole(node, room, depth):
     return text + "}" if len(text) < room else ""
 
 
-def _nested(nodes, results, top):
+def _nested(nodes: "list[Node]", results: "list[CallToolResult]", top: str) -> "list[Node]":
     """Hang each node below its parent; gives those without a parent here, and those of a circle."""
     tops = []
     by_id = None
@@ -303,28 +320,28 @@ def _nested(nodes, results, top):
     return tops
 
 
-def _is_above(span_id, from_id, parents):
+def _is_above(span_id: str, from_id: str, parents: "dict[str, str]") -> bool:
     """Whether going up from `from_id` leads to `span_id`: then it cannot hang below it."""
     for _ in parents:
         if from_id == span_id:
             return True
-        from_id = parents.get(from_id)
-        if from_id is None:
+        if from_id not in parents:
             return False
+        from_id = parents[from_id]
     return True
 
 
-def _times(result):
+def _times(result: "CallToolResult") -> "tuple[int, int]":
     began = sane_ms(result.timestamp) * 1_000_000
     return began, began + (int(result.duration_ms * 1e6) if 0 <= result.duration_ms < _DAY_MS else 0)
 
 
-def _seconds(epoch_ns):
+def _seconds(epoch_ns: int) -> str:
     """Epoch seconds with six decimals, as text."""
     return "%d.%06d" % divmod(epoch_ns // 1000, 1_000_000)
 
 
-def _complement(span_id):
+def _complement(span_id: str) -> str:
     """An id unique in the trace that needs no random source: the complement of a span's."""
     try:
         return "%016x" % ((int(span_id, 16) ^ _MASK) & _MASK)
@@ -332,6 +349,6 @@ def _complement(span_id):
         return "f" * 16
 
 
-def _cause(span_id, kind, message, *, remote):
+def _cause(span_id: str, kind: str, message: str, *, remote: bool) -> "dict[str, Any]":
     exception = {"id": _complement(span_id), "type": kind[:_CHARS], "message": message[:_CHARS], "remote": remote}
     return {"exceptions": [exception]}
