@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from coldspan_console import demo_provider, demo_resources
-from coldspan_console.platform.emulator import Answer, Emulator, EmulatorMissing, Line
+from coldspan_console.platform.emulator import Answer, Emulator, EmulatorMissingError, Line
 from coldspan_console.platform.function import Function
 from coldspan_console.platform.sandbox import MOUNTED
 from coldspan_console.tree import MARKS, invocation_tree, milliseconds
@@ -44,7 +44,7 @@ def main() -> int:
         return 2
     try:
         return _run(console, chosen.samples or known, chosen.events, raw=chosen.raw)
-    except EmulatorMissing as error:
+    except EmulatorMissingError as error:
         console.print(f"[red]no emulator[/]: {error}")
         return 2
 

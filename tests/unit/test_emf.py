@@ -392,7 +392,7 @@ def test_an_absurd_clock_is_replaced_by_the_deadline_and_counted(encoder, epoch_
 
 
 def test_an_absurd_deadline_does_not_replace_a_clock_that_the_trace_confirms(encoder):
-    """The emulator's Managed Instances have 115 days left: their records were dated so far ahead, and nobody saw them."""
+    """The emulator's Managed Instances have 115 days left: their records were dated so far ahead that none was seen."""
     root = f"1-{NOW_MS // 1000:08x}-bd862e3fe1be46a994272793"
     trace = parse(f"Root={root};Parent=53995c3f42cd8ad8;Sampled=1")
     owner = invocation(deadline_ms=NOW_MS + 10_000_000_000, trace=trace)

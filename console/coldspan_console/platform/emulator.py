@@ -1,6 +1,6 @@
 """The real runtime interface emulator, out of the aws-sam-cli wheel, with the layer where Lambda mounts it."""
 
-import glob
+import contextlib
 import http.client
 import os
 import platform
@@ -19,6 +19,7 @@ from coldspan_console.platform.sandbox import BY_VARIABLES, MOUNT_SCRIPT, MOUNTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from coldspan_console.platform.function import Function
 
@@ -26,7 +27,7 @@ INVOKE_PATH = "/2015-03-31/functions/function/invocations"
 ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-class EmulatorMissing(RuntimeError):
+class EmulatorMissingError(RuntimeError):
     """No emulator for this machine was found; the text says where it was looked for and what to do."""
 
 
@@ -38,10 +39,9 @@ def find_emulator(near: "Path | None" = None) -> Path:
     name = f"aws-lambda-rie-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
     root = near or Path(__file__).parents[3]
     for prefix in (Path(sys.prefix), root / ".venv-sam"):
-        found = glob.glob(f"{prefix}/lib/python3*/site-packages/samcli/local/rapid/{name}")
-        if found:
-            return Path(found[0])
-    raise EmulatorMissing(f"{name} not found beside {sys.prefix} or in {root}/.venv-sam: run `make venv-sam`")
+        for found in prefix.glob(f"lib/python3*/site-packages/samcli/local/rapid/{name}"):
+            return found
+    raise EmulatorMissingError(f"{name} not found beside {sys.prefix} or in {root}/.venv-sam: run `make venv-sam`")
 
 
 class Line:
@@ -82,9 +82,10 @@ class Emulator:
         self._one_at_a_time = threading.Lock()
         self._stage = Path(tempfile.mkdtemp(prefix="coldspan-emulator-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
         self._port = 0
 
-    def __enter__(self) -> "Emulator":
+    def __enter__(self) -> "Self":
         self.start()
         return self
 
@@ -128,10 +129,13 @@ class Emulator:
             command, env=variables, cwd=function.task, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        threading.Thread(target=self._read, args=(self._process.stdout,), name="emulator", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), name="emulator", daemon=True)
+        self._reader.start()
         self._wait_listening()
 
-    def invoke(self, event: bytes = b"{}", *, client_context: "str | None" = None, trace: "str | None" = None) -> Answer:
+    def invoke(
+        self, event: bytes = b"{}", *, client_context: "str | None" = None, trace: "str | None" = None
+    ) -> Answer:
         """Invoke and wait for the answer. Errors: ConnectionError when the emulator has ended."""
         headers = {"Content-Type": "application/json"}
         if client_context:
@@ -159,14 +163,16 @@ class Emulator:
             os.kill(self._process.pid, number)
 
     def close(self) -> None:
-        """End the emulator and all that it has started."""
-        process = self._process
+        """End the emulator and all that it has started, and read what is left of its output."""
+        process, self._process = self._process, None
         if process is not None:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            for group in {process.pid, *_descendants(process.pid)}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(group, signal.SIGKILL)
             process.wait()
+            if self._reader is not None:
+                self._reader.join(5)
+            process.stdout.close()
         shutil.rmtree(self._stage, ignore_errors=True)
 
     def _post(self, event: bytes, headers: dict[str, str]) -> Answer:
@@ -199,7 +205,19 @@ class Emulator:
                 return
         text = self.text
         self.close()
-        raise EmulatorMissing(f"the emulator did not start:\n{text}")
+        raise EmulatorMissingError(f"the emulator did not start:\n{text}")
+
+
+def _descendants(pid: int) -> set[int]:
+    """All processes below one: the emulator starts functions in sessions of their own."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                waiting += (below := {int(number) for number in children.read_text("ascii").split()} - found)
+                found |= below
+    return found
 
 
 def _free_ports(count: int) -> list[int]:
