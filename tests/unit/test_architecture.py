@@ -18,8 +18,8 @@ OURS = ("layer", "console", "functions", "tests", "bench", ".ci", "docs", "event
 
 MODULES = sorted(RECORDER.rglob("*.py"))
 MAY = {"core": set(), "hot": {"core"}, "drain": {"core"}, "boot": {"core", "hot", "drain"}}
-# What annotations may name from anywhere, under `if TYPE_CHECKING`: it is given to all, and made in boot.
-TYPES = {"coldspan.boot.settings.Settings"}
+# What annotations may name from anywhere, under `if TYPE_CHECKING`: it is made in boot and given to the others.
+TYPES = {"coldspan.boot.seam.Seam", "coldspan.boot.settings.Settings"}
 
 # What awslambdaric has loaded when we start, on every supported Python; what we may add; what we may add on need.
 LOADED = {

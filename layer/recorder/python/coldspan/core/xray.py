@@ -114,7 +114,7 @@ class XRayEncoder:
             self._init(datagrams, facts, trace)
         return datagrams
 
-    def stray_datagrams(self, calls: "list[Call]", results: "list[CallToolResult]") -> "list[bytes]":
+    def stray_datagrams(self, calls: "Sequence[Call]", results: "list[CallToolResult]") -> "list[bytes]":
         """Encode late calls: each below its own invocation, when that was sampled. Same order in both lists."""
         datagrams: "list[bytes]" = []
         for call, result in zip(calls, results, strict=False):

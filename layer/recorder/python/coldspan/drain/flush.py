@@ -1,8 +1,8 @@
 """The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
 
 import os
-from time import CLOCK_BOOTTIME, clock_gettime_ns
 from _thread import allocate_lock
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from coldspan.core import limits, policy
 from coldspan.core.emf import EmfEncoder
@@ -10,14 +10,28 @@ from coldspan.core.others import others_trace
 from coldspan.core.result import to_result
 from coldspan.drain import stdout
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from coldspan.boot.seam import Seam
+    from coldspan.core.record import Call, CallToolResult, Invocation
+    from coldspan.core.xray import XRayEncoder
+    from coldspan.drain.daemon import Daemon
+
+    Counts = tuple[dict[str, int] | None, dict[str, int] | None]
+
 QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
 FAILED = ("partial", "throttled", "timeout", "error")
 
 
 class Drain:
-    """What one process sends. `pending` holds what the last budget had no room for: (send, bytes, counts told by it)."""
+    """What one process sends. `pending` is what the last budget had no room for: (send, bytes, counts told by it)."""
 
-    def __init__(self, seam, write=stdout.write, daemon=None) -> None:
+    def __init__(
+        self, seam: "Seam", write: "Callable[[bytes], bool]" = stdout.write, daemon: "Daemon | None" = None
+    ) -> None:
         self.seam = seam
         self.scope = seam.scope
         self.buffer = seam.buffer
@@ -27,14 +41,14 @@ class Drain:
             settings.namespace, settings.function, settings.tools, level if level in QUIET_LEVELS else ""
         )
         self.daemon = daemon
-        self.xray = None
-        self.pending = []
+        self.xray: "XRayEncoder | None" = None
+        self.pending: "list[tuple[Callable[[bytes], bool | None], bytes, Counts | None]]" = []
         self.running = allocate_lock()  # two invocations may end at once, on two threads
-        self.taken = None
+        self.taken: "Counts | None" = None
         self.last_ns = 0
         self.carried_ns = 0  # what the last drain spent after it had encoded its last record
         self.encoded_ns = 0
-        self.facts = {"function_version": settings.version, "memory_mb": settings.memory_mb}
+        self.facts: "dict[str, Any]" = {"function_version": settings.version, "memory_mb": settings.memory_mb}
         if settings.problems:
             self.facts["settings_refused"] = settings.problems
         self.init_told = False
@@ -43,7 +57,7 @@ class Drain:
             shielded(step) for step in (self._encode, self._encode_xray, self._tell_init, write, self._send_datagram)
         )
 
-    def run(self, seam, invocation) -> None:
+    def run(self, seam: "Seam", invocation: "Invocation") -> None:
         """Send what waits. `invocation` is the one that has just ended: its deadline holds.
 
         While another thread drains, it is left to that drain or to the next one.
@@ -54,7 +68,7 @@ class Drain:
             finally:
                 self.running.release()
 
-    def _run(self, seam, invocation) -> None:
+    def _run(self, seam: "Seam", invocation: "Invocation") -> None:
         scope = self.scope
         began = scope.clock()
         left_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, began - invocation.start_ns)
@@ -63,7 +77,7 @@ class Drain:
             return
         until = began + self.settings.flush_ns
         waiting, self.buffer.waiting = self.buffer.waiting, []
-        strays = ()
+        strays: "list[Call]" = []
         if waiting:  # another thread's drain may have taken this one's record; strays need one to go with
             strays, self.buffer.strays = self.buffer.strays, []
         init_calls = [call for call in strays if call.owner is seam.init]
@@ -83,7 +97,7 @@ class Drain:
 
     # -- encoding ----------------------------------------------------------------------------------------------------
 
-    def _encode(self, invocation, init_calls, late) -> bool:
+    def _encode(self, invocation: "Invocation", init_calls: "list[Call]", late: "Sequence[Call]") -> bool:
         settings, scope = self.settings, self.scope
         self.taken = None
         error_text = settings.error_text
@@ -123,14 +137,14 @@ class Drain:
         self._release(invocation, len(results))
         return True
 
-    def _release(self, invocation, told) -> None:
+    def _release(self, invocation: "Invocation", told: int) -> None:
         """Let go of the calls; one that ended on another thread while they were encoded goes with the next drain."""
         calls, invocation.calls = invocation.calls, []
         for call in calls[told:]:
             call.late = True
             self.buffer.add_stray(call)
 
-    def _take_counts(self, invocation, facts) -> None:
+    def _take_counts(self, invocation: "Invocation", facts: "dict[str, Any]") -> None:
         """The counts that this record reports; they come back if its line is lost."""
         buffer = self.buffer
         if buffer.errors:
@@ -139,7 +153,7 @@ class Drain:
             invocation.dropped, buffer.drops = buffer.drops, {}
         self.taken = (invocation.dropped, facts.get("errors"))
 
-    def _lose(self, reason, counts) -> None:
+    def _lose(self, reason: str, counts: "Counts | None") -> None:
         """Count what is lost; the counts that it was to tell are to be told by another."""
         buffer = self.buffer
         buffer.drop(reason)
@@ -149,7 +163,7 @@ class Drain:
         for step, count in (errors or {}).items():
             buffer.errors[step] = buffer.errors.get(step, 0) + count
 
-    def _describe_trigger(self, invocation, facts) -> None:
+    def _describe_trigger(self, invocation: "Invocation", facts: "dict[str, Any]") -> None:
         described = invocation.trigger
         invocation.trigger = ""
         if described is not None:
@@ -164,7 +178,9 @@ class Drain:
                 facts.update(more)
                 facts.pop("replay", None)
 
-    def _tell_init(self, invocation, facts, init_results) -> None:
+    def _tell_init(
+        self, invocation: "Invocation", facts: "dict[str, Any]", init_results: "list[CallToolResult]"
+    ) -> None:
         """The start of the environment goes into its first record."""
         self.init_told = True
         seam = self.seam
@@ -191,46 +207,54 @@ class Drain:
 
     # -- X-Ray -------------------------------------------------------------------------------------------------------
 
-    def _encode_xray(self, invocation, results, facts, late, late_results) -> None:
+    def _encode_xray(
+        self,
+        invocation: "Invocation",
+        results: "list[CallToolResult]",
+        facts: "dict[str, Any]",
+        late: "Sequence[Call]",
+        late_results: "list[CallToolResult]",
+    ) -> None:
         settings = self.settings
         if settings.xray == "off" or not settings.xray_address:
             return
         trace = invocation.trace
         if not late and (trace is None or not trace.sampled or not trace.parent):
             return
-        if self.xray is None:
+        xray = self.xray
+        if xray is None:
             from coldspan.core.xray import XRayEncoder
             from coldspan.drain.daemon import Daemon, parse_address
 
-            self.xray = XRayEncoder(settings.function)
+            xray = self.xray = XRayEncoder(settings.function)
             if self.daemon is None:
                 address = parse_address(settings.xray_address)
                 if address is None:
                     settings.xray_address = ""
                     return
                 self.daemon = Daemon(address)
-        texts = self.emf.texts if settings.emf else ()
+        texts = self.emf.texts if settings.emf else []
         if settings.xray == "auto" and others_trace():
-            results = late = texts = ()
-        for datagram in self.xray.datagrams(invocation, results, facts, texts):
+            results, late, texts = [], (), []
+        for datagram in xray.datagrams(invocation, results, facts, texts):
             self._queue(self.send_datagram, datagram, None)
-        for datagram in self.xray.stray_datagrams(late, late_results) if late else ():
+        for datagram in xray.stray_datagrams(late, late_results) if late else ():
             self._queue(self.send_datagram, datagram, None)
 
-    def _send_datagram(self, datagram) -> bool:
-        reason = self.daemon.send(datagram)
+    def _send_datagram(self, datagram: bytes) -> bool:
+        reason = self.daemon.send(datagram) if self.daemon is not None else "xray_send_failed"
         if reason:
             self.buffer.drop(reason)
         return True
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _queue(self, send, data, counts) -> None:
+    def _queue(self, send: "Callable[[bytes], bool | None]", data: bytes, counts: "Counts | None") -> None:
         if len(self.pending) >= limits.LINES_WAITING:
             self._lose("lines_buffer_full", self.pending.pop(0)[2])
         self.pending.append((send, data, counts))
 
-    def _send(self, until) -> None:
+    def _send(self, until: int) -> None:
         pending, clock = self.pending, self.scope.clock
         done = 0
         try:
@@ -248,7 +272,7 @@ class Drain:
             del pending[:done]
 
 
-def process_start_ns():
+def process_start_ns() -> int:
     """When this process started, in ns of CLOCK_BOOTTIME; the kernel tells it to 10 ms. Source: proc(5), field 22."""
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
