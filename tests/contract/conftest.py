@@ -17,23 +17,17 @@ HANDLERS = ROOT / "tests" / "handlers"
 PATIENT = {"COLDSPAN_FLUSH_MS": "10000"}
 
 
-def build(recorder, target, python):
-    """A copy of the layer with byte code for `python`, as the artefact has it."""
-    shutil.copytree(recorder, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    compile_all = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(target / "python")]
-    subprocess.run([python, *compile_all], check=True, timeout=60)
-    return target
-
-
 @pytest.fixture(scope="session")
 def layers(tmp_path_factory):
     """Give the built recorder layer for an interpreter; one folder for all, byte code is kept apart by version."""
-    folder = tmp_path_factory.mktemp("layer")
+    folder = tmp_path_factory.mktemp("built") / "layer"
+    shutil.copytree(ROOT / "layer" / "recorder", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    compile_all = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder / "python")]
     done = set()
 
     def layer(python=sys.executable):
         if python not in done:
-            build(ROOT / "layer" / "recorder", folder, python)
+            subprocess.run([python, *compile_all], check=True, timeout=60)
             done.add(python)
         return folder
 
