@@ -5,6 +5,7 @@ request has arrived whole, and when an answer has been handed to the kernel.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import selectors
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ITEM = json.dumps({"Item": {"id": {"S": "o-1"}, "sku": {"S": "a-7"}, "count": {"N": "2"}}}).encode()
 PRICE = json.dumps({"price": 1250, "currency": "EUR"}).encode()
 EVENT = json.dumps({"order": "o-1"}).encode()
@@ -151,15 +154,17 @@ class Server:
     def start(self, environment: Environment, line: list[str], cpu: int | None = None, errors: object = None) -> None:
         """Start the function."""
 
-        def pin() -> None:
-            os.sched_setaffinity(0, {cpu})
+        def settle_in() -> None:
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a stopped function would outlive a harness that was ended
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
 
         environment.process = subprocess.Popen(
             line,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors or subprocess.STDOUT,
-            preexec_fn=pin if cpu is not None else None,  # noqa: PLW1509  no thread of ours is running
+            preexec_fn=settle_in,  # noqa: PLW1509  no thread of ours is running
         )
         pipe = environment.process.stdout
         os.set_blocking(pipe.fileno(), False)
