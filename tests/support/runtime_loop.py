@@ -34,6 +34,27 @@ def request(request_id, *, event=b"{}", deadline_ms=0, trace=TRACE):
     )
 
 
+def wait_next_invocation(self):
+    """Stands in for the client's method of this name."""
+    return self.answers.pop(0)
+
+
+def post_invocation_result(self, invoke_id, result_data, content_type="application/json", invocation_id=None):
+    """Stands in for the client's method of this name."""
+    self.posted.append(("response", invoke_id, result_data))
+
+
+def post_invocation_error(self, invoke_id, error_response_data, xray_fault, invocation_id=None):
+    """Stands in for the client's method of this name."""
+    self.posted.append(("error", invoke_id, error_response_data))
+
+
+class SetAttribute:
+    """What Runtime needs of pytest's monkeypatch, for fresh interpreters: nothing is put back."""
+
+    setattr = staticmethod(setattr)
+
+
 class Runtime:
     """One worker of the runtime. `answers` is what `wait_next_invocation` gives, `posted` is what was posted.
 
@@ -41,25 +62,14 @@ class Runtime:
     """
 
     def __init__(self, patch) -> None:
-        self.posted = []
         self.returned = []
         self.raised = []
-        self.answers = []
-        runtime = self
-
-        def wait_next_invocation(self):
-            return runtime.answers.pop(0)
-
-        def post_invocation_result(self, invoke_id, result_data, content_type="application/json", invocation_id=None):
-            runtime.posted.append(("response", invoke_id, result_data))
-
-        def post_invocation_error(self, invoke_id, error_response_data, xray_fault, invocation_id=None):
-            runtime.posted.append(("error", invoke_id, error_response_data))
-
         for method in (wait_next_invocation, post_invocation_result, post_invocation_error):
             patch.setattr(BaseLambdaRuntimeClient, method.__name__, method)
-        self.client = LambdaRuntimeClient.__new__(LambdaRuntimeClient)
+        self.client = LambdaRuntimeClient.__new__(LambdaRuntimeClient)  # its __init__ opens connections
         self.client.marshaller = LambdaMarshaller()
+        self.answers = self.client.answers = []
+        self.posted = self.client.posted = []
         self.quiet = SimpleNamespace(log_error=lambda lines: None)
 
     def invoke(self, handler, asked) -> None:
