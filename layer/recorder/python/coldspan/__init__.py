@@ -1,9 +1,13 @@
 """coldspan: where an invocation's time went, and how each downstream call really ended."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _BY_HAND = ("after_call", "annotate", "before_call", "call", "metric", "tool")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> "Any":
     """The public names, each loaded when first used: importing the package costs nothing."""
     if name in _BY_HAND:
         from coldspan.hot import byhand
@@ -31,5 +35,5 @@ def __getattr__(name):
     raise AttributeError(message)
 
 
-def __dir__():
+def __dir__() -> "list[str]":
     return sorted([*_BY_HAND, "CallToolResult", "handler", "instrument"])

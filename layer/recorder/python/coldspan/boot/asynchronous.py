@@ -5,12 +5,20 @@ from types import CoroutineType
 
 from coldspan.hot.patch import drop_own_frame, replace
 
-_loop = None
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.boot.settings import Settings
+    from coldspan.hot.patch import Patches
+
+_loop: "Any" = None
 
 
-def drive(coroutine):
+def drive(coroutine: "Any") -> "Any":
     """Run the coroutine on the environment's one loop. Inside a running loop (a test's) it is given back untouched."""
-    global _loop  # noqa: PLW0603  # connections that a handler keeps belong to the loop: one for the environment
+    global _loop  # connections that a handler keeps belong to the loop: one for the environment
     import asyncio
 
     try:
@@ -29,13 +37,13 @@ def drive(coroutine):
         raise
 
 
-def driven(handler):
+def driven(handler: "Callable[..., Any]") -> "Callable[..., Any]":
     """A plain function that runs the coroutine it gets from the handler, if any, to its end and does nothing else.
 
     Decided by what the handler gives, as with the recorder on: a partial or an object does not show that it is `async`.
     """
 
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: "Any", **kwargs: "Any") -> "Any":
         try:
             result = handler(*args, **kwargs)
             return drive(result) if type(result) is CoroutineType else result
@@ -46,8 +54,8 @@ def driven(handler):
     return update_wrapper(wrapped, handler)
 
 
-def install(settings, patches) -> None:
-    """COLDSPAN_ENABLED=false with COLDSPAN_ASYNC_HANDLER=true: only this one look-up is wrapped, because the function relies on it."""
+def install(settings: "Settings", patches: "Patches") -> None:
+    """Wrap only the look-up, for COLDSPAN_ENABLED=false with COLDSPAN_ASYNC_HANDLER=true: the function relies on it."""
     import sys
 
     from coldspan.boot.handlers import LOOK_UPS
@@ -56,8 +64,8 @@ def install(settings, patches) -> None:
     if bootstrap is None:
         return
 
-    def make(original):
-        def get_handler(handler, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def get_handler(handler: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             if handler == "coldspan.handler" and settings.handler:
                 handler = settings.handler
             try:

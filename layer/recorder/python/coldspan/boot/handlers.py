@@ -6,16 +6,25 @@ import sys
 from coldspan.boot import start as starting
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.boot.seam import Seam
+    from coldspan.boot.settings import Settings
+    from coldspan.hot.patch import Patches
+
 REDIRECT = "coldspan.handler"
 LOOK_UPS = ("_get_handler", "get_handler")  # awslambdaric 4.1 has the second name, all others the first
 
 
-def install(bootstrap, seam, patches) -> None:
+def install(bootstrap: "Any", seam: "Seam", patches: "Patches") -> None:
     """Make the runtime's look-up give the wrapped handler, and follow the redirect to COLDSPAN_HANDLER."""
     settings = seam.settings
 
-    def make(original):
-        def get_handler(handler, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def get_handler(handler: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             if handler == REDIRECT and settings.handler:
                 handler = settings.handler
             try:
@@ -31,7 +40,7 @@ def install(bootstrap, seam, patches) -> None:
         replace(bootstrap, name, make, patches)
 
 
-def _driver(settings):
+def _driver(settings: "Settings") -> "Callable[[Any], Any] | None":
     if not settings.async_handler:
         return None
     from coldspan.boot.asynchronous import drive
@@ -39,9 +48,10 @@ def _driver(settings):
     return drive
 
 
-def redirected():
-    """What `Handler: coldspan.handler` gives when the runtime looked us up by itself: the handler of COLDSPAN_HANDLER,
-    found by the runtime's own look-up, so that every error of the customer's module is the runtime's own.
+def redirected() -> "Any":
+    """What `Handler: coldspan.handler` gives when the runtime looked us up by itself: the handler of COLDSPAN_HANDLER.
+
+    It is found by the runtime's own look-up, so that every error of the customer's module is the runtime's own.
     """
     starting.start()
     name = os.environ.get("COLDSPAN_HANDLER", "")
@@ -57,7 +67,7 @@ def redirected():
         raise
 
 
-def instrument(handler=None, **options):
+def instrument(handler: "Any" = None, **options: object) -> "Any":
     """Record every invocation of this handler. For a function without the layer; harmless beside it.
 
     `@coldspan.instrument` and `@coldspan.instrument()` are the same. An `async def` handler is driven to its end on one

@@ -1,9 +1,9 @@
-"""The import hook: runs a hook right after its library has been executed, and times imports while the environment starts.
+"""The import hook: runs a hook right after its library has been executed, and times imports while all starts.
 
-No frame of ours is on the stack while a module is executed, so import errors keep their tracebacks: the finder gives the
-spec that the other finders found, but of a class on which the import system's own `spec._initializing = False` (set when
-a module is done or has failed) is a property. Reloads and lazy loaders do not set it; for these two, and only for modules
-in the table, the loader's `exec_module` is wrapped.
+No frame of ours is on the stack while a module is executed, so import errors keep their tracebacks: the finder gives
+the spec that the other finders found, but of a class on which the import system's own `spec._initializing = False` (set
+when a module is done or has failed) is a property. Reloads and lazy loaders do not set it; for these two, and only for
+modules in the table, the loader's `exec_module` is wrapped.
 """
 
 import sys
@@ -13,6 +13,13 @@ from time import monotonic_ns
 
 from coldspan.hot.patch import MARK, drop_own_frame
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    Step = Callable[..., None]
+
 
 class Watched(ModuleSpec):
     """A spec that tells when its module is done. It becomes a plain ModuleSpec again at that moment."""
@@ -20,14 +27,14 @@ class Watched(ModuleSpec):
     __slots__ = ()
 
     @property
-    def _initializing(self):
-        return self.__dict__.get("_initializing", False)
+    def _initializing(self) -> bool:
+        return bool(self.__dict__.get("_initializing", False))
 
     @_initializing.setter
-    def _initializing(self, value) -> None:
+    def _initializing(self, value: bool) -> None:
         self.__dict__["_initializing"] = value
         if not value:
-            self.__class__ = ModuleSpec
+            self.__class__ = ModuleSpec  # type: ignore[assignment]  # back to the class it is made from
             finder = self.__dict__.pop("_coldspan", None)
             if finder is not None:
                 finder.done(self)
@@ -40,19 +47,25 @@ class Finder:
     """The one entry of ours in sys.meta_path.
 
     `table` maps a module's name to the function to call with the module; `tree` lists [name, depth, total ns, self ns,
-    origin] in the order in which imports began, only those of the thread that starts the environment, until `stop_timing`.
+    origin] in the order in which imports began, only those of the thread that starts the environment, until
+    `stop_timing`.
     """
 
-    def __init__(self, table, shielded, clock=monotonic_ns) -> None:
+    def __init__(
+        self,
+        table: "Mapping[str, Callable[[Any], None]]",
+        shielded: "Callable[[Step], Step]",
+        clock: "Callable[[], int]" = monotonic_ns,
+    ) -> None:
         self.table = table
         self.clock = clock
         self.done = shielded(self._done)
         self.watch = shielded(self._watch)
         self.run_hook = shielded(self._run_hook)
-        self.thread = get_ident()
-        self.tree = []
-        self.open = []
-        self.busy = set()
+        self.thread: "int | None" = get_ident()
+        self.tree: "list[list[Any]]" = []
+        self.open: "list[list[Any]]" = []
+        self.busy: "set[str]" = set()
         setattr(self, MARK, True)
 
     def stop_timing(self) -> None:
@@ -60,7 +73,7 @@ class Finder:
         self.thread = None
         self.open = []
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: "Sequence[str] | None" = None, target: "Any" = None) -> "ModuleSpec | None":
         """Find through the other finders; None when the module is neither in the table nor to be timed."""
         timed = self.thread is not None and get_ident() == self.thread
         if not timed and name not in self.table:
@@ -80,7 +93,7 @@ class Finder:
             self.busy.discard(name)
         return None
 
-    def _watch(self, spec, started, target) -> None:
+    def _watch(self, spec: "Any", started: int, target: "Any") -> None:
         if target is not None:
             if spec.name in self.table:
                 self._wrap_loader(spec.loader)
@@ -95,7 +108,7 @@ class Finder:
         elif spec.name in self.table:
             self._wrap_loader(spec.loader)
 
-    def _done(self, spec) -> None:
+    def _done(self, spec: "Any") -> None:
         name = spec.name
         open_ = self.open
         if open_ and get_ident() == self.thread:
@@ -117,15 +130,15 @@ class Finder:
             else:
                 self.run_hook(name, module)
 
-    def _run_hook(self, name, module) -> None:
+    def _run_hook(self, name: str, module: "Any") -> None:
         self.table[name](module)
 
-    def _wrap_loader(self, loader) -> None:
+    def _wrap_loader(self, loader: "Any") -> None:
         original = getattr(loader, "exec_module", None)
         if original is None or isinstance(loader, type) or hasattr(original, MARK):
             return  # a namespace has none; one that is a class serves every module of its kind
 
-        def exec_module(module):
+        def exec_module(module: "Any") -> None:
             try:
                 original(module)
             except BaseException as error:

@@ -1,7 +1,8 @@
 """The seam with the runtime client: where an invocation begins, how it ended, and when the drain runs.
 
-An invocation begins when `wait_next_invocation` returns and ends after `post_invocation_result` or `post_invocation_error`,
-whose originals run first, so the caller has the response before we do anything. Features are looked for, never versions.
+An invocation begins when `wait_next_invocation` returns and ends after `post_invocation_result` or
+`post_invocation_error`, whose originals run first, so the caller has the response before we do anything. Features are
+looked for, never versions.
 """
 
 import os
@@ -11,6 +12,19 @@ from coldspan.core import limits
 from coldspan.core.record import Call, Invocation
 from coldspan.hot.bootstrap import BEGUN, ENTERED, POSTED, RAISED, RETURNED, guard, wrap
 from coldspan.hot.patch import drop_own_frame, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.boot.imports import Finder
+    from coldspan.core.trigger import Described
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+    Args = tuple[Any, ...]
+    Kwargs = dict[str, Any]
 
 REFUSED = "refused"  # for an outcome while the response is being posted: its size will tell which it is
 START_BY_INIT_TYPE = {"provisioned-concurrency": "provisioned", "snap-start": "restored"}
@@ -36,14 +50,14 @@ class Seam:
         "steps",
     )
 
-    def __init__(self, scope, finder, drain) -> None:
+    def __init__(self, scope: "Scope", finder: "Finder", drain: "Callable[..., None]") -> None:
         self.scope = scope
         self.buffer = scope.buffer
         self.settings = scope.settings
         self.finder = finder
         self.drain = self.buffer.shielded(drain)
         self.absent = True  # until the runtime client's methods are wrapped
-        self.describe_event = None
+        self.describe_event: "Callable[[Any, Any], Described | None] | None" = None
         self.started = False
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
@@ -54,7 +68,7 @@ class Seam:
 
     # -- the runtime client ------------------------------------------------------------------------------------------
 
-    def install(self, bootstrap, patches) -> None:
+    def install(self, bootstrap: "Any", patches: "Patches") -> None:
         """Wrap the methods of every client class that defines them, and the look-up of the handler."""
         from awslambdaric import lambda_runtime_client as client
 
@@ -63,8 +77,8 @@ class Seam:
         escaped = shielded(self.escaped)
         posted, post_failed, init_failed = shielded(self.posted), shielded(self.post_failed), shielded(self.init_failed)
 
-        def make_wait(original):
-            def wait_next_invocation(self, *args, **kwargs):
+        def make_wait(original: "Any") -> "Any":
+            def wait_next_invocation(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
                 before_next()
                 try:
                     request = original(self, *args, **kwargs)
@@ -76,10 +90,10 @@ class Seam:
 
             return wait_next_invocation
 
-        def make_post(original):
+        def make_post(original: "Any") -> "Any":
             is_error = original.__name__ == "post_invocation_error"
 
-            def post(self, *args, **kwargs):
+            def post(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
                 try:
                     answer = original(self, *args, **kwargs)
                 except BaseException as error:
@@ -92,8 +106,8 @@ class Seam:
 
             return post
 
-        def make_observed(original):
-            def handle_exception(self, *args, **kwargs):
+        def make_observed(original: "Any") -> "Any":
+            def handle_exception(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
                 post_failed(*args[:1])
                 try:
                     return original(self, *args, **kwargs)
@@ -103,8 +117,8 @@ class Seam:
 
             return handle_exception
 
-        def make_init_error(original):
-            def post_init_error(self, *args, **kwargs):
+        def make_init_error(original: "Any") -> "Any":
+            def post_init_error(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
                 try:
                     return original(self, *args, **kwargs)
                 except BaseException as error:
@@ -131,26 +145,28 @@ class Seam:
         if not self.init_end_ns:
             self.init_end_ns = clock_gettime_ns(CLOCK_BOOTTIME)
             self.finder.stop_timing()
-            self.scope.outside = Invocation("background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall())
+            self.scope.outside = Invocation(
+                "background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall()
+            )
 
     def begin_again(self) -> None:
-        """A new process began with a copy of us: nothing that was waiting here is ours to send, nor is what is running."""
+        """A new process began with a copy of us: nothing that waits here is ours to send, nor is what is running."""
         scope = self.scope
         running = self.live()
         if running is not None:
             running.closed = True  # the parent tells of it, also when this process leaves through the handler
         scope.reseed()
-        self.buffer.__init__()
+        self.buffer.__init__()  # type: ignore[misc]  # the same object, emptied: every shielded step counts into it
         scope.current.set(None)
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
         self.started = False
         self.init_end_ns = 0
         self.init_started_ns = scope.clock()
 
-    def init_failed(self, args, kwargs) -> None:
+    def init_failed(self, args: "Args", kwargs: "Kwargs") -> None:
         """The runtime has told the platform that init failed: one record of it, because there will be no other."""
         scope = self.scope
-        error = args[0] if args else kwargs.get("error_response_data")
+        error: "Any" = args[0] if args else kwargs.get("error_response_data")
         self.end_init()
         invocation = Invocation("init_error", "", scope.new_id(), self.init.start_ns, self.init.epoch_ns)
         invocation.start = self._start_kind()
@@ -160,17 +176,16 @@ class Seam:
             invocation.error_text = error.get("errorMessage", "")[: limits.RAW_TEXT_CHARS]
         self._close(invocation)
 
-    def _start_kind(self):
+    def _start_kind(self) -> str:
         return START_BY_INIT_TYPE.get(self.settings.init_type, "cold")
 
     # -- the invocation ----------------------------------------------------------------------------------------------
 
-    def live(self):
+    def live(self) -> "Invocation | None":
         """The Invocation that the running code belongs to and that has not ended, or None."""
         node = self.scope.current.get()
-        if type(node) is Call:
-            node = node.owner
-        return None if node is None or node.closed or node.kind != "invocation" else node
+        owner = node.owner if isinstance(node, Call) else node
+        return None if owner is None or owner.closed or owner.kind != "invocation" else owner
 
     def before_next(self) -> None:
         """The runtime is about to ask for an event: what has not been drained is, and the position is cleared."""
@@ -181,7 +196,7 @@ class Seam:
             self._close(invocation)
         self.scope.current.set(None)
 
-    def begin(self, request) -> None:
+    def begin(self, request: "Any") -> None:
         """An event has come."""
         scope = self.scope
         entered = scope.clock()
@@ -192,7 +207,7 @@ class Seam:
         invocation.tenant_id = getattr(request, "tenant_id", None) or ""
         self._enter_environment(invocation, entered)
 
-    def _enter_environment(self, invocation, entered) -> None:
+    def _enter_environment(self, invocation: "Invocation", entered: int) -> None:
         if not self.started:
             self.started = True
             invocation.start = self._start_kind()
@@ -201,13 +216,13 @@ class Seam:
         invocation.cpu_ns = -process_time_ns()
         invocation.overhead_ns = scope.clock() - entered
 
-    def describe(self, wrapper, handler) -> None:
+    def describe(self, wrapper: "Any", handler: "Any") -> None:
         """Give the wrapper the handler's name and attributes."""
         from functools import update_wrapper
 
         update_wrapper(wrapper, handler)
 
-    def enter(self, args, kwargs):
+    def enter(self, args: "Args", kwargs: "Kwargs") -> "Invocation | None":
         """The handler is about to run. None when it already does: another wrapper of ours was outside."""
         invocation = self.live()
         clock = self.scope.clock
@@ -221,9 +236,9 @@ class Seam:
         invocation.state = ENTERED
         describe_event = self.describe_event
         if describe_event is None:
-            from coldspan.core.trigger import describe as describe_event
+            from coldspan.core.trigger import describe
 
-            self.describe_event = describe_event = self.buffer.shielded(describe_event)
+            self.describe_event = describe_event = self.buffer.shielded(describe)
         event = args[0] if args else kwargs.get("event")
         invocation.trigger = described = describe_event(event, args[1] if len(args) > 1 else kwargs.get("context"))
         if described is not None and described[3] is not None:
@@ -233,12 +248,14 @@ class Seam:
         invocation.overhead_ns += now - entered
         return invocation
 
-    def _begin_without_seam(self, args, kwargs, entered):
+    def _begin_without_seam(self, args: "Args", kwargs: "Kwargs", entered: int) -> "Invocation":
         """No runtime client to watch (a runtime of somebody's own): the handler's own bounds must do."""
         self.end_init()
         scope = self.scope
         context = args[1] if len(args) > 1 else kwargs.get("context")
-        invocation = Invocation("invocation", getattr(context, "aws_request_id", "") or "", scope.new_id(), entered, scope.wall())
+        invocation = Invocation(
+            "invocation", getattr(context, "aws_request_id", "") or "", scope.new_id(), entered, scope.wall()
+        )
         invocation.trace_text = os.environ.get("_X_AMZN_TRACE_ID", "")
         invocation.function_arn = getattr(context, "invoked_function_arn", "") or ""
         invocation.tenant_id = getattr(context, "tenant_id", "") or ""
@@ -249,7 +266,7 @@ class Seam:
         self._enter_environment(invocation, entered)
         return invocation
 
-    def succeed(self, invocation, result) -> None:
+    def succeed(self, invocation: "Invocation", result: "Any") -> None:
         """The handler has returned; whether its result can be sent is not known yet."""
         entered = self.scope.clock()
         invocation.handler_ns += entered
@@ -260,8 +277,8 @@ class Seam:
         if invocation.flush == "before_response":
             self._close(invocation)
 
-    def _read_answer(self, invocation, result) -> None:
-        """What an answer says that is a success for the platform: records given back, work to go on, a tool that failed."""
+    def _read_answer(self, invocation: "Invocation", result: "Any") -> None:
+        """What an answer says that is a success for the platform: records given back, work pending, a failed tool."""
         from coldspan.core import trigger
 
         invocation.batch_failures = trigger.batch_failures(result)
@@ -273,8 +290,8 @@ class Seam:
             invocation.outcome = "error"
             invocation.error_type = failure
 
-    def fail(self, invocation, error) -> None:
-        """The handler has raised. What is no Exception ends the process without a post: this is the last chance to drain."""
+    def fail(self, invocation: "Invocation", error: "BaseException") -> None:
+        """The handler has raised. What is no Exception ends the process without a post: the last chance to drain."""
         if invocation.closed:
             return
         entered = self.scope.clock()
@@ -289,8 +306,8 @@ class Seam:
             invocation.flush = "before_response"
             self._close(invocation)
 
-    def post_failed(self, error) -> None:
-        """The response did not arrive. An error that did not arrive stays the handler's error: that is what to look for."""
+    def post_failed(self, error: "BaseException") -> None:
+        """The response did not arrive. An error that did not stays the handler's error: that is what to look for."""
         invocation = self.live()
         if invocation is None or invocation.state != RETURNED:
             return
@@ -299,7 +316,7 @@ class Seam:
         if self.settings.error_text:
             invocation.error_text = str(error)[: limits.RAW_TEXT_CHARS]
 
-    def posted(self, is_error, args, kwargs) -> None:
+    def posted(self, is_error: bool, args: "Args", kwargs: "Kwargs") -> None:
         """The runtime has posted the result or the error: decide the outcome, then drain."""
         invocation = self.live()
         if invocation is None or (args and args[0] != invocation.request_id):
@@ -322,8 +339,8 @@ class Seam:
         invocation.state = POSTED
         self._close(invocation)
 
-    def escaped(self, error) -> None:
-        """The runtime client itself has failed, for a text that cannot be had or encoded: the process ends, nothing was posted."""
+    def escaped(self, error: "BaseException") -> None:
+        """The runtime client itself has failed, for a text that cannot be had or encoded: it ends without a post."""
         invocation = self.live()
         if invocation is not None:
             invocation.outcome = "error"
@@ -331,7 +348,7 @@ class Seam:
             invocation.flush = "before_response"
             self._close(invocation)
 
-    def _read_error(self, invocation, body) -> None:
+    def _read_error(self, invocation: "Invocation", body: "Any") -> None:
         """An error that the handler did not raise: its event did not decode, or its result could not be encoded."""
         from json import loads
 
@@ -341,7 +358,7 @@ class Seam:
         if self.settings.error_text:
             invocation.error_text = error.get("errorMessage", "")[: limits.RAW_TEXT_CHARS]
 
-    def _close(self, invocation) -> None:
+    def _close(self, invocation: "Invocation") -> None:
         invocation.end_ns = self.scope.clock()
         if invocation.cpu_ns < 0:
             invocation.cpu_ns += process_time_ns()
@@ -354,6 +371,6 @@ class Seam:
 
     # -- the handler -------------------------------------------------------------------------------------------------
 
-    def wrap_handler(self, handler, drive=None):
+    def wrap_handler(self, handler: "Any", drive: "Callable[[Any], Any] | None" = None) -> "Any":
         """The handler in our wrapper; itself when it is wrapped already or cannot be called."""
         return wrap(handler, *self.steps, drive)

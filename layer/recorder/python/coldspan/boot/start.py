@@ -10,6 +10,17 @@ from coldspan.core.buffer import Buffer
 from coldspan.hot import scope as hot_scope
 from coldspan.hot.patch import MARK, restore
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.boot.imports import Finder
+    from coldspan.boot.seam import Seam
+    from coldspan.core.record import Invocation
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
 # The module whose execution calls for a hook -> where the hook's `install(module, scope, patches)` is.
 HOOKS = {
     "botocore.client": "coldspan.hot.botocore",
@@ -26,14 +37,16 @@ HOOKS = {
     "multiprocessing.pool": "coldspan.hot.threads",
 }
 
-seam = None
-finder = None
-patches = []
+seam: "Seam | None" = None
+finder: "Finder | None" = None
+patches: "Patches" = []
 
 
 def start() -> None:
-    """Start recording in this process: patches, import hook, fork and snapshot hooks. Does nothing the second time,
-    outside of Lambda, where another copy of us is at work, and where COLDSPAN_ENABLED is false.
+    """Start recording in this process: patches, import hook, fork and snapshot hooks.
+
+    Does nothing the second time, outside of Lambda, where another copy of us is at work, and where COLDSPAN_ENABLED is
+    false.
     """
     if seam is not None or not os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         return
@@ -46,8 +59,8 @@ def start() -> None:
         stop()  # half a recorder is worse than none
 
 
-def _start(buffer) -> None:
-    global finder, seam  # noqa: PLW0603  # one recorder a process is what the platform has
+def _start(buffer: "Buffer") -> None:
+    global finder, seam  # one recorder a process is what the platform has
 
     settings = Settings(os.environ)
     if not settings.enabled:
@@ -61,7 +74,7 @@ def _start(buffer) -> None:
 
     scope = hot_scope.Scope(buffer, settings)
     table = {name: _hook(scope, where) for name, where in HOOKS.items()}
-    table["awslambdaric.bootstrap"] = lambda module: _hook_runtime(module)
+    table["awslambdaric.bootstrap"] = _hook_runtime
     finder = Finder(table, buffer.shielded)
     seam = Seam(scope, finder, _drain)
     hot_scope.active = scope
@@ -78,19 +91,20 @@ def _start(buffer) -> None:
     seam.boot_ns = monotonic_ns() - BEGAN_NS
 
 
-def _hook(scope, where):
-    def install(module) -> None:
+def _hook(scope: "Scope", where: str) -> "Callable[[Any], None]":
+    def install(module: "Any") -> None:
         __import__(where)
         sys.modules[where].install(module, scope, patches)
 
     return install
 
 
-def _hook_runtime(bootstrap) -> None:
+def _hook_runtime(bootstrap: "Any") -> None:
     from coldspan.boot import handlers
 
-    seam.install(bootstrap, patches)
-    handlers.install(bootstrap, seam, patches)
+    if seam is not None:
+        seam.install(bootstrap, patches)
+        handlers.install(bootstrap, seam, patches)
 
 
 def _after_fork() -> None:
@@ -99,18 +113,18 @@ def _after_fork() -> None:
         seam.drain = seam.buffer.shielded(_drain)  # the parent's holds what the parent has not sent yet
 
 
-def _drain(*args) -> None:
+def _drain(running: "Seam", invocation: "Invocation") -> None:
     """The first drain loads what drains: after the response, not before it."""
     from coldspan.drain.flush import Drain
 
-    drain = Drain(seam)
-    seam.drain = seam.buffer.shielded(drain.run)
-    seam.drain(*args)
+    drain = Drain(running)
+    running.drain = running.buffer.shielded(drain.run)
+    running.drain(running, invocation)
 
 
 def stop() -> None:
     """Take every patch and the import hook away again."""
-    global finder, seam  # noqa: PLW0603
+    global finder, seam
     restore(patches)
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
