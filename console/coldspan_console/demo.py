@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 import urllib.request
+from base64 import b64encode
 from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 
-from coldspan_console import demo_provider, demo_resources
+from coldspan_console import demo_events, demo_provider, demo_resources
 from coldspan_console.platform.emulator import Answer, Emulator, EmulatorMissingError, Line
 from coldspan_console.platform.function import Function
 from coldspan_console.platform.sandbox import MOUNTED
@@ -23,7 +25,6 @@ from coldspan_console.tree import MARKS, invocation_tree, milliseconds
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "build" / "recorder"
 PIPED_WIDTH = 150  # nobody's window is known then, and a line cut at 80 says half
-FIRST = ("ok", "degraded", "failing")  # the order in which a sample's events tell its story; the others follow
 
 
 def main() -> int:
@@ -66,14 +67,19 @@ def _run(console: Console, names: "list[str]", pattern: str, *, raw: bool) -> in
             with Emulator(function) as emulator:
                 if number == 0:
                     _introduce(console, emulator, moto)
-                for event in _events(name, pattern):
-                    missing += not _show(console, emulator, name, event, totals, raw=raw)
+                for event in demo_events.files(name):
+                    if fnmatch(event.stem, pattern):
+                        missing += not _show(console, emulator, name, event, totals, raw=raw)
     calls = ", ".join(f"{MARKS[status][0]} {status} {totals[status]}" for status in MARKS if totals[status])
-    console.print(f"\n[bold]{totals['invocations']} invocations[/], {totals['lines']} lines of embedded metric format. Calls: {calls}.")
     console.print(
-        f"Each was flushed after the response; the recorder's own time was {totals['overhead_us'] / max(totals['warm'], 1) / 1000:.2f} ms"
-        " a warm invocation on this machine. Your own function: see README.md, “Use it”."
+        f"\n[bold]{totals['invocations']} invocations[/], {totals['lines']} lines of embedded metric format."
+        f" Calls: {calls}."
     )
+    told = "Each was flushed after the response"
+    if totals["warm"]:
+        own_ms = totals["overhead_us"] / totals["warm"] / 1000
+        told += f"; the recorder's own time was {own_ms:.2f} ms a warm invocation on this machine"
+    console.print(f"{told}. Your own function: see README.md, “Use it”.")
     if missing:
         console.print(f"[red]{missing} invocations left no record[/]")
     return 1 if missing else 0
@@ -92,16 +98,11 @@ def _introduce(console: Console, emulator: Emulator, moto: "Moto") -> None:
     )
 
 
-def _events(name: str, pattern: str) -> "list[Path]":
-    found = {path.stem: path for path in (ROOT / "events" / name).glob(f"{pattern}.json")}
-    ordered = [found.pop(stem) for stem in FIRST if stem in found]
-    return ordered + [found[stem] for stem in sorted(found)]
-
-
 def _show(console: Console, emulator: Emulator, name: str, event: Path, totals: "Counter[str]", *, raw: bool) -> bool:
     begun = len(emulator.lines)
-    context = (ROOT / "events" / "client_context.json").read_bytes() if name == "agentcore" else b""
-    answer = emulator.invoke(_fresh(event.read_bytes()), client_context=_base64(context))
+    sent = demo_events.sent_at(json.loads(event.read_bytes()), time.time_ns() // 1_000_000)
+    context = b64encode(demo_events.client_context().encode()).decode() if name == "agentcore" else None
+    answer = emulator.invoke(json.dumps(sent).encode(), client_context=context)
     emulator.wait_for(lambda lines: any(line.text.startswith(b"REPORT ") for line in lines[begun:]))
     lines = emulator.lines[begun:]
     documents = [(line, document) for line in lines if (document := emf(line.text)) is not None]
@@ -110,7 +111,7 @@ def _show(console: Console, emulator: Emulator, name: str, event: Path, totals: 
     if not records:
         console.print(f"[red]{title}: no record[/]\n{b''.join(line.text for line in lines).decode(errors='replace')}")
         return False
-    line, record = records[0]
+    _, record = records[0]
     totals["invocations"] += 1
     totals["lines"] += len(documents)
     if record["start"] == "warm":
@@ -121,21 +122,19 @@ def _show(console: Console, emulator: Emulator, name: str, event: Path, totals: 
     if raw:
         for _, document in documents:
             console.print_json(json.dumps(document))
-    console.print(invocation_tree(record, title, _notes(record, line, documents, answer)))
+    console.print(invocation_tree(record, title, _notes(record, documents, answer)))
     return True
 
 
-def _notes(
-    record: "dict[str, Any]", line: Line, documents: "list[tuple[Line, dict[str, Any]]]", answer: Answer
-) -> "list[str]":
+def _notes(record: "dict[str, Any]", documents: "list[tuple[Line, dict[str, Any]]]", answer: Answer) -> "list[str]":
     size = sum(len(each.text) for each, _ in documents)
     when = "after the response" if record["flush"] == "after_response" else "before the process ended"
     after_ms = max(0.0, (documents[-1][0].read_ns / 1e6) - record["_aws"]["Timestamp"])
-    notes = [
-        f"answer {answer.status}, {_said(answer.body)}",
-        f"flushed {when}: {len(documents)} line{'s' * (len(documents) != 1)}, {size / 1000:.1f} kB, the last within {after_ms:.0f} ms of it"
-        f" · own time {milliseconds(record['Overhead'] / 1000)}",
-    ]
+    flushed = (
+        f"flushed {when}: {len(documents)} line{'s' * (len(documents) != 1)}, {size / 1000:.1f} kB,"
+        f" the last within {after_ms:.0f} ms of it · own time {milliseconds(record['Overhead'] / 1000)}"
+    )
+    notes = [f"answer {answer.status}, {_said(answer.body)}", flushed]
     for _, document in documents:
         own = [metric["Name"] for metric in document["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
         if not {"Duration", "CallDuration"} & set(own):
@@ -147,39 +146,9 @@ def _notes(
     return notes
 
 
-def _fresh(event: bytes) -> bytes:
-    """The event with the time stamps of its trigger set to a moment ago, so that its waiting time is not the file's age."""
-    now = time.time()
-    stamps = {
-        "requestTimeEpoch": int(now * 1000) - 12,
-        "timeEpoch": int(now * 1000) - 12,
-        "SentTimestamp": str(int(now * 1000) - 340),
-        "ApproximateCreationDateTime": now - 0.8,
-    }
-
-    def replaced(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: stamps.get(key, replaced(inner)) for key, inner in value.items()}
-        return [replaced(inner) for inner in value] if isinstance(value, list) else value
-
-    try:
-        document = replaced(json.loads(event))
-    except ValueError:
-        return event
-    if isinstance(document, dict) and "detail-type" in document:
-        document["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 2))
-    return json.dumps(document).encode()
-
-
 def _said(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     return text if len(text) <= 90 else text[:89] + "…"
-
-
-def _base64(data: bytes) -> "str | None":
-    from base64 import b64encode
-
-    return b64encode(data).decode() if data else None
 
 
 def emf(line: bytes) -> "dict[str, Any] | None":
@@ -194,18 +163,21 @@ def emf(line: bytes) -> "dict[str, Any] | None":
 
 
 class Moto:
-    """moto's server in a process of its own, on a free port of the loopback address."""
+    """moto's server in a process of its own, on a free port of the loopback address, or of another one of ours."""
 
-    def __enter__(self) -> "Moto":
-        with socket.create_server(("127.0.0.1", 0)) as server:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
+
+    def __enter__(self) -> Self:
+        with socket.create_server((self.host, 0)) as server:
             port = server.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self.url = f"http://{self.host}:{port}"
+        command = [sys.executable, "-m", "moto.server", "-H", self.host, "-p", str(port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         waited = threading.Event()
         for _ in range(600):
             try:
-                urllib.request.urlopen(self.url + "/moto-api/data.json", timeout=1).close()
+                urllib.request.urlopen(self.url + "/moto-api/data.json", timeout=1).close()  # noqa: S310 - http
             except OSError:
                 if self._process.poll() is not None:
                     raise RuntimeError(f"moto's server ended: {self._process.stderr.read().decode()}") from None

@@ -16,7 +16,7 @@ MARKS = {
     "timeout": ("⌛", "red"),
     "rejected": ("⊘", "cyan"),
     "error": ("✗", "red"),
-    "cancelled": ("–", "dim"),
+    "cancelled": ("-", "dim"),
     "in_flight": ("…", "magenta"),
 }
 OUTCOME_STYLES = {"ok": "bold green", "pending": "bold cyan"}

@@ -1,0 +1,169 @@
+"""`sam local invoke`, for real: the template, the layer as `sam build` makes it, in containers."""
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from coldspan_console import demo_events, demo_provider, demo_resources
+from coldspan_console.demo import Moto
+from coldspan_console.platform.output import documents
+
+ROOT = Path(__file__).parents[2]
+OWN = ROOT / ".venv-sam" / "bin" / "sam"
+SAM = str(OWN) if OWN.exists() else shutil.which("sam")
+IMAGE = f"public.ecr.aws/lambda/python:3.13-{'arm64' if platform.machine() in {'arm64', 'aarch64'} else 'x86_64'}"
+FUNCTIONS = {"orders": "OrdersFunction", "report": "ReportFunction"}
+
+
+def docker(*arguments):
+    """What docker says; None where there is none, or no engine behind it."""
+    try:
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if done.returncode else done.stdout.strip()
+
+
+def obstacle():
+    """Why containers cannot be run here, or None."""
+    if SAM is None:
+        return "no AWS SAM CLI in .venv-sam or on PATH (make e2e installs it)"
+    if docker("version") is None:
+        return "no container engine answers `docker version`"
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if shutil.which("python3.13", path=folders) is None:
+        return "no python3.13 on PATH: sam build needs the template's own"
+    return None
+
+
+pytestmark = pytest.mark.skipif(obstacle() is not None, reason=f"sam local: {obstacle()}")
+
+
+def sam(*arguments):
+    """Run sam in the repository without credentials: with them it would ask AWS who it is."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {
+        "AWS_DEFAULT_REGION": demo_resources.REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAM_CLI_TELEMETRY": "0",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]]),
+    }
+    done = subprocess.run(
+        [SAM, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """The address under which containers reach this machine."""
+    found = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    try:
+        socket.create_server((found, 0)).close()
+    except (OSError, TypeError):
+        return "0.0.0.0"  # an engine in a virtual machine: its gateway is not an address of ours
+    return found
+
+
+@pytest.fixture(scope="module")
+def invoke(gateway, tmp_path_factory):
+    """Invoke a sample by sam local: `invoke("orders", "ok", variables={...})` gives its answer and EMF documents."""
+    folder = tmp_path_factory.mktemp("sam")
+    for logical in FUNCTIONS.values():  # each with the layer, and not the functions that nobody invokes
+        sam("build", logical, "--build-dir", str(folder / logical), "--no-cached")
+    present = docker("image", "inspect", IMAGE) is not None
+    with demo_provider.ProviderServer(host=gateway) as provider, Moto(gateway) as moto:
+        port = provider.url.rpartition(":")[2]
+        made = demo_resources.create(moto.url, f"http://host.docker.internal:{port}")
+        endpoint = {"AWS_ENDPOINT_URL": f"http://host.docker.internal:{moto.url.rpartition(':')[2]}"}
+
+        def invoker(name, event, variables=()):
+            logical = FUNCTIONS[name]
+            sent = demo_events.sent_at(json.loads((ROOT / "events" / name / f"{event}.json").read_text()), now_ms())
+            files = {"event": sent, "variables": {logical: {**made[name], **endpoint, **dict(variables)}}}
+            for file, content in files.items():
+                (folder / f"{file}.json").write_text(json.dumps(content))
+            done = sam(
+                "local", "invoke", logical,
+                "--config-file", str(ROOT / "samconfig.toml"),  # names host.docker.internal
+                "--template", str(built_template(folder / logical, variables)),
+                "--event", str(folder / "event.json"),
+                "--env-vars", str(folder / "variables.json"),
+                *(["--skip-pull-image"] if present else []),
+            )  # fmt: skip
+            printed = (done.stdout + "\n" + done.stderr).splitlines()
+            return done.stdout, documents([line.encode() for line in printed]), done.stdout + done.stderr
+
+        yield invoker
+
+
+def built_template(folder, variables):
+    """The built template, with variables that the original does not declare: sam passes no others on."""
+    source = folder / "template.yaml"
+    if not variables:
+        return source
+    lines = source.read_text().splitlines()
+    at = next(index for index, line in enumerate(lines) if line.strip() == "Variables:")
+    indent = " " * (len(lines[at]) - len(lines[at].lstrip()) + 2)
+    changed = folder / "changed.yaml"
+    added = [f"{indent}{name}: ''" for name in dict(variables)]
+    changed.write_text("\n".join([*lines[: at + 1], *added, *lines[at + 1 :]]) + "\n")
+    return changed
+
+
+def now_ms():
+    """Epoch ms."""
+    return time.time_ns() // 1_000_000
+
+
+def the_record(found):
+    """The one record of the one invocation."""
+    (record,) = [document for document in found if "Duration" in document]
+    return record
+
+
+def test_sam_local_orders_is_answered_and_recorded(invoke):
+    """The layer alone, as sam mounts it: the answer, four calls, and nothing else in the function's log."""
+    answer, found, said = invoke("orders", "ok")
+    assert '"statusCode": 201' in answer, said
+    record = the_record(found)
+    assert (record["start"], record["outcome"], record["flush"]) == ("cold", "ok", "after_response")
+    assert [(call["tool"], call["status"]) for call in record["calls"]] == [
+        ("dynamodb", "ok"),
+        ("dynamodb", "ok"),
+        ("sqs", "ok"),
+        ("events", "ok"),
+    ]
+    assert {document["tool"] for document in found if "tool" in document} == {"dynamodb", "sqs", "events"}
+    assert "errors" not in record
+    assert "dropped" not in record
+    assert "/opt/python/coldspan" not in said  # a frame of ours in somebody's traceback
+
+
+def test_sam_local_report_degrades_and_the_record_says_how(invoke):
+    """Five requests at once, one for a currency that is not there, one never answered: the report has the rest."""
+    answer, found, said = invoke("report", "degraded")
+    record = the_record(found)
+    statuses = sorted(call["status"] for call in record["calls"] if call["tool"] == "host.docker.internal")
+    assert "timeout" in statuses, said
+    assert "ok" in statuses
+    assert ("s3", "ok") in [(call["tool"], call["status"]) for call in record["calls"]]
+    assert record["outcome"] == "ok"
+    assert "errorMessage" not in answer
+
+
+def test_sam_local_exec_wrapper_is_a_second_way_in(invoke):
+    """With a PYTHONPATH of the function's own the .pth file is skipped; the wrapper is not."""
+    ways = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/coldspan", "PYTHONPATH": "/var/task"}
+    answer, found, said = invoke("orders", "read", ways)
+    assert '"statusCode": 200' in answer, said
+    assert the_record(found)["outcome"] == "ok"
