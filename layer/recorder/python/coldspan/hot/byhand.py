@@ -10,6 +10,13 @@ from coldspan.core import limits
 from coldspan.core.record import CANCELLED, CONNECTION, ERROR, TIMEOUT, USER
 from coldspan.hot import scope as hot_scope
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from coldspan.core.record import Call
+    from coldspan.hot.scope import Scope
+
 _CHARS = limits.XRAY_NAME_CHARS
 _CAUSES = (
     (CANCELLED, frozenset(("CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"))),
@@ -23,7 +30,7 @@ class _Steps:
 
     __slots__ = ("begin", "close", "end", "finish", "open", "scope")
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.scope = scope
         shielded = scope.buffer.shielded
         self.begin = shielded(_begin)
@@ -33,10 +40,10 @@ class _Steps:
         self.close = shielded(_close)
 
 
-_current = None
+_current: "_Steps | None" = None
 
 
-def running():
+def running() -> "_Steps | None":
     """The steps of the running recorder, or None."""
     global _current
     scope = hot_scope.active
@@ -65,15 +72,18 @@ class ByHand:
         "_call", "_failure", "_operation", "_payload", "_steps", "_tool", "attributes", "items", "items_failed",
     )  # fmt: skip
 
-    def __init__(self, tool, operation, payload, items, attributes) -> None:
+    def __init__(self, tool: "Any", operation: "Any", payload: "Any", items: "Any", attributes: "Any") -> None:
         self._tool = tool
         self._operation = operation
         self._payload = payload
         self.items = items
         self.attributes = attributes
-        self.items_failed = self._call = self._failure = self._steps = None
+        self.items_failed: "Any" = None
+        self._call: "Call | None" = None
+        self._failure: "tuple[Any, Any] | None" = None
+        self._steps: "_Steps | None" = None
 
-    def __enter__(self):
+    def __enter__(self) -> "Self":
         steps = self._steps = running()
         if steps is not None:
             tool, operation = self._tool, self._operation
@@ -85,11 +95,10 @@ class ByHand:
                 self._call = steps.begin(steps.scope, self)
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
-        call = self._call
-        if call is not None:
+    def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
+        call, steps = self._call, self._steps
+        if call is not None and steps is not None:
             self._call = None
-            steps = self._steps
             if (
                 error is None
                 and self._failure is None
@@ -101,30 +110,31 @@ class ByHand:
             else:
                 steps.finish(steps.scope, self, call, error)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> "Self":
         return self.__enter__()
 
-    async def __aexit__(self, kind, error, trace) -> None:
+    async def __aexit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
         self.__exit__(kind, error, trace)
 
-    def fail(self, message="", type="Error") -> None:  # noqa: A002  # reads as what it sets: error.type
+    def fail(self, message: "Any" = "", type: "Any" = "Error") -> None:  # noqa: A002  # reads as what it sets: error.type
         """Mark the call as failed although no exception says so. The message is masked and bounded before it leaves."""
         self._failure = (message, type)
 
     @property
-    def payload(self):
+    def payload(self) -> "Any":
         """What leaves with the call: asked for by setting it, whatever COLDSPAN_PAYLOADS says; masked and bounded."""
         return self._payload if self._call is None else self._call.payload
 
     @payload.setter
-    def payload(self, value) -> None:
-        if self._call is None:
+    def payload(self, value: "Any") -> None:
+        call, steps = self._call, self._steps
+        if call is None or steps is None:
             self._payload = value
         else:
-            self._steps.scope.buffer.shielded(_capture)(self._steps.scope, self._call, value)
+            steps.scope.buffer.shielded(_capture)(steps.scope, call, value)
 
 
-def call(*names, payload=None, items=None, **attributes):
+def call(*names: "Any", payload: "Any" = None, items: "Any" = None, **attributes: "Any") -> "ByHand":
     """Record a call to something outside of the handler's own code: `with coldspan.call("pricing", "quote") as call:`.
 
     `names` are tool and operation, also as keywords; `items` says how many things are asked for at once; `payload` is
@@ -141,7 +151,7 @@ def call(*names, payload=None, items=None, **attributes):
     return ByHand(tool, operation, payload, items, attributes)
 
 
-def _begin(scope, by_hand):
+def _begin(scope: "Scope", by_hand: "ByHand") -> "Call | None":
     if by_hand._call is not None:
         scope.buffer.drop("arguments_refused")  # entered twice: the first call goes on
         return by_hand._call
@@ -155,7 +165,7 @@ def _begin(scope, by_hand):
     return call
 
 
-def _finish(scope, by_hand, call, error) -> None:
+def _finish(scope: "Scope", by_hand: "ByHand", call: "Call", error: "BaseException | None") -> None:
     try:
         if error is not None:
             describe(call, error, scope.settings.error_text)
@@ -170,7 +180,13 @@ def _finish(scope, by_hand, call, error) -> None:
         scope.end(call)
 
 
-def _close(scope, call, error, result=None, arguments=None) -> None:
+def _close(
+    scope: "Scope",
+    call: "Call",
+    error: "BaseException | None",
+    result: "Any" = None,
+    arguments: "tuple[Any, Any] | None" = None,
+) -> None:
     """End the call of a function marked by `tool`. `arguments` are (args, kwargs), for the payload."""
     try:
         if error is not None:
@@ -187,7 +203,7 @@ def _close(scope, call, error, result=None, arguments=None) -> None:
         scope.end(call)
 
 
-def _is_tool_error(result) -> bool:
+def _is_tool_error(result: "Any") -> bool:
     """An MCP CallToolResult, as a dict or as the SDK's object (1.x and 2.x spell it differently); only True counts."""
     if type(result) is dict:
         return result.get("isError") is True
@@ -196,7 +212,7 @@ def _is_tool_error(result) -> bool:
     return getattr(result, "is_error", None) is True or getattr(result, "isError", None) is True
 
 
-def _describe_failure(call, message, kind) -> None:
+def _describe_failure(call: "Call", message: "Any", kind: "Any") -> None:
     if isinstance(message, BaseException):
         describe(call, message, True)
         return
@@ -205,7 +221,7 @@ def _describe_failure(call, message, kind) -> None:
     call.error_text = message[: limits.RAW_TEXT_CHARS] if type(message) is str else ""
 
 
-def describe(call, error, with_text) -> None:
+def describe(call: "Call", error: "BaseException", with_text: bool) -> None:
     """Write what an exception says of itself into the call: its class name, its text, and its cause by that name."""
     kind = type(error)
     names = {base.__name__ for base in kind.__mro__}
@@ -215,23 +231,23 @@ def describe(call, error, with_text) -> None:
         call.error_text = str(error)[: limits.RAW_TEXT_CHARS]
 
 
-def _name(scope, name):
+def _name(scope: "Scope", name: "Any") -> str:
     if type(name) is str and name:
         return name[:_CHARS]
     scope.buffer.drop("arguments_refused")
     return "unknown"
 
 
-def _count(scope, number):
+def _count(scope: "Scope", number: "Any") -> "int | None":
     if number is None or (type(number) is int and 0 <= number < 1 << 53):
         return number
     scope.buffer.drop("arguments_refused")
     return None
 
 
-def _clean(scope, attributes):
+def _clean(scope: "Scope", attributes: "Any") -> "dict[str, Any] | None":
     """Copy what may leave: names and texts cut to their limits, numbers and bools; the rest is counted."""
-    clean = {}
+    clean: "dict[str, Any]" = {}
     for key, value in attributes.items():
         if len(clean) >= limits.XRAY_ANNOTATIONS or not is_plain(key, value):
             scope.buffer.drop("attributes_refused")
@@ -240,23 +256,23 @@ def _clean(scope, attributes):
     return clean or None
 
 
-def is_plain(key, value) -> bool:
+def is_plain(key: "Any", value: "Any") -> bool:
     """Whether a name and its value may leave as they are: str, a number of 64 bits, or bool."""
     kind = type(value)
     if type(key) is not str or not 0 < len(key) <= _CHARS:
         return False
     if kind is int:
-        return -(1 << 63) <= value < 1 << 63
+        return bool(-(1 << 63) <= value < 1 << 63)
     return kind is str or kind is bool or (kind is float and value - value == 0)
 
 
-def _capture(scope, call, value) -> None:
+def _capture(scope: "Scope", call: "Call", value: "Any") -> None:
     from coldspan.core.payload import capture  # only where payloads were asked for
 
     call.payload = capture(value, scope.settings)
 
 
-def _refuse(reason) -> None:
+def _refuse(reason: str) -> None:
     if hot_scope.active is not None:
         hot_scope.active.buffer.drop(reason)
 
@@ -273,7 +289,7 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> "Any":
     """The other public names, each loaded when first used."""
     where = _ELSEWHERE.get(name)
     if where is None:

@@ -9,11 +9,20 @@ from coldspan.hot import scope as hot_scope
 from coldspan.hot.byhand import running
 from coldspan.hot.patch import drop_own_frame
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+    from contextvars import ContextVar
+    from typing import Any
+
+    from coldspan.core.record import Call, Invocation
+    from coldspan.hot.byhand import _Steps as Running
+
 # Bits of a code object's co_flags; `inspect` has names for them and costs 38 M instructions.
 _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
 
 
-def tool(name=None, operation=None, *more):
+def tool(name: "Any" = None, operation: "Any" = None, *more: "Any") -> "Any":
     """Record each call of a function: `@coldspan.tool("pricing")`, or bare, `@coldspan.tool`, by the function's name.
 
     The operation is the function's name unless given. Plain, async, generator and async generator functions stay what
@@ -33,7 +42,7 @@ def _refuse() -> None:
         hot_scope.active.buffer.drop("arguments_refused")
 
 
-def _wrapped(function, name, operation):
+def _wrapped(function: "Any", name: "Any", operation: "Any") -> "Any":
     kind = type(function)
     if kind is staticmethod or kind is classmethod:
         return kind(_wrapped(function.__func__, name, operation))
@@ -42,6 +51,7 @@ def _wrapped(function, name, operation):
         return function
     own = getattr(function, "__name__", None) or kind.__name__
     flags = _flags(function)
+    wrap: "Callable[..., Any]"
     if flags & (_COROUTINE | _ITERABLE_COROUTINE):
         wrap = _wrap_async
     elif flags & _ASYNC_GENERATOR:
@@ -53,14 +63,14 @@ def _wrapped(function, name, operation):
     return update_wrapper(wrap(function, USER, _text(name or own), _text(operation or own)), function)
 
 
-def _text(name):
+def _text(name: "Any") -> str:
     if not isinstance(name, str):
         _refuse()
         return "unknown"
     return str.__getitem__(name, slice(0, limits.XRAY_NAME_CHARS))
 
 
-def _flags(function):
+def _flags(function: "Any") -> int:
     while type(function) is partial:
         function = function.func
     code = getattr(function, "__code__", None)
@@ -69,18 +79,18 @@ def _flags(function):
     return getattr(code, "co_flags", 0)
 
 
-def _wrap_plain(function, *names):
-    def wrapper(*args, **kwargs):
+def _wrap_plain(function: "Any", *names: str) -> "Callable[..., Any]":
+    def wrapper(*args: "Any", **kwargs: "Any") -> "Any":
         steps = running()
         call = None if steps is None else steps.open(*names)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            if call is not None:
+            if steps is not None and call is not None:
                 steps.close(steps.scope, call, error, None, (args, kwargs))
             drop_own_frame(error)
             raise
-        if call is not None:
+        if steps is not None and call is not None:
             if type(result) is CoroutineType:  # an async function in disguise: the call ends when it does
                 steps.scope.leave(call)
                 return _followed(result, steps, call, (args, kwargs))
@@ -90,7 +100,7 @@ def _wrap_plain(function, *names):
     return wrapper
 
 
-async def _followed(coroutine, steps, call, arguments):
+async def _followed(coroutine: "Any", steps: "Running", call: "Any", arguments: "tuple[Any, Any]") -> "Any":
     current = steps.scope.current
     before = current.get()
     current.set(call)
@@ -106,18 +116,18 @@ async def _followed(coroutine, steps, call, arguments):
     return result
 
 
-def _wrap_async(function, *names):
-    async def wrapper(*args, **kwargs):
+def _wrap_async(function: "Any", *names: str) -> "Callable[..., Coroutine[Any, Any, Any]]":
+    async def wrapper(*args: "Any", **kwargs: "Any") -> "Any":
         steps = running()
         call = None if steps is None else steps.open(*names)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            if call is not None:
+            if steps is not None and call is not None:
                 steps.close(steps.scope, call, error, None, (args, kwargs))
             drop_own_frame(error)
             raise
-        if call is not None:
+        if steps is not None and call is not None:
             steps.close(steps.scope, call, None, result, (args, kwargs))
         return result
 
@@ -129,11 +139,17 @@ class _Steps:
 
     __slots__ = ("arguments", "before", "call", "current", "steps")
 
-    def __init__(self, names, arguments) -> None:
-        self.steps = steps = running()
-        self.arguments = arguments
-        self.call = self.current = self.before = None
+    # There only where a recorder runs, and read only while there is a call.
+    current: "ContextVar[Call | Invocation | None]"
+    steps: "Running"
+
+    def __init__(self, names: "tuple[str, ...]", arguments: "tuple[Any, Any]") -> None:
+        self.arguments: "tuple[Any, Any] | None" = arguments
+        self.call: "Call | None" = None
+        self.before: "Call | Invocation | None" = None
+        steps = running()
         if steps is not None:
+            self.steps = steps
             self.current = steps.scope.current
             self.before = self.current.get()
             self.call = steps.open(*names)
@@ -151,7 +167,7 @@ class _Steps:
             self.current.set(self.before)
             self.before = None
 
-    def close(self, error=None, result=None) -> None:
+    def close(self, error: "BaseException | None" = None, result: "Any" = None) -> None:
         """The generator has ended."""
         call, self.call = self.call, None
         if call is not None:
@@ -159,8 +175,8 @@ class _Steps:
             self.arguments = None
 
 
-def _wrap_generator(function, *names):
-    def wrapper(*args, **kwargs):
+def _wrap_generator(function: "Any", *names: str) -> "Callable[..., Generator[Any, Any, Any]]":
+    def wrapper(*args: "Any", **kwargs: "Any") -> "Generator[Any, Any, Any]":
         steps = None
         sent = None
         try:
@@ -202,8 +218,8 @@ def _wrap_generator(function, *names):
     return wrapper
 
 
-def _wrap_async_generator(function, *names):
-    async def wrapper(*args, **kwargs):
+def _wrap_async_generator(function: "Any", *names: str) -> "Callable[..., AsyncIterator[Any]]":
+    async def wrapper(*args: "Any", **kwargs: "Any") -> "AsyncIterator[Any]":
         steps = None
         sent = None
         try:
