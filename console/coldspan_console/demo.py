@@ -3,6 +3,7 @@
 import argparse
 import json
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -54,6 +55,7 @@ def _run(console: Console, names: "list[str]", pattern: str, *, raw: bool) -> in
     with demo_provider.ProviderServer() as provider, Moto() as moto:
         environments = demo_resources.create(moto.url, provider.url.replace("127.0.0.1", "localhost"))
         totals: Counter[str] = Counter()
+        overheads_us: list[float] = []
         missing = 0
         for number, name in enumerate(names):
             function = Function(
@@ -69,16 +71,17 @@ def _run(console: Console, names: "list[str]", pattern: str, *, raw: bool) -> in
                     _introduce(console, emulator, moto)
                 for event in demo_events.files(name):
                     if fnmatch(event.stem, pattern):
-                        missing += not _show(console, emulator, name, event, totals, raw=raw)
+                        missing += not _show(console, emulator, name, event, totals, overheads_us, raw=raw)
     calls = ", ".join(f"{MARKS[status][0]} {status} {totals[status]}" for status in MARKS if totals[status])
     console.print(
-        f"\n[bold]{totals['invocations']} invocations[/], {totals['lines']} lines of embedded metric format."
+        f"\n[bold]{totals['invocations']} invocation{'s' * (totals['invocations'] != 1)}[/],"
+        f" {totals['lines']} lines of embedded metric format."
         f" Calls: {calls}."
     )
     told = "Each was flushed after the response"
-    if totals["warm"]:
-        own_ms = totals["overhead_us"] / totals["warm"] / 1000
-        told += f"; the recorder's own time was {own_ms:.2f} ms a warm invocation on this machine"
+    if overheads_us:
+        own_ms = statistics.median(overheads_us) / 1000
+        told += f"; the recorder's own time was {own_ms:.2f} ms a warm invocation (median, this machine)"
     console.print(f"{told}. Your own function: see README.md, “Use it”.")
     if missing:
         console.print(f"[red]{missing} invocations left no record[/]")
@@ -98,7 +101,16 @@ def _introduce(console: Console, emulator: Emulator, moto: "Moto") -> None:
     )
 
 
-def _show(console: Console, emulator: Emulator, name: str, event: Path, totals: "Counter[str]", *, raw: bool) -> bool:
+def _show(
+    console: Console,
+    emulator: Emulator,
+    name: str,
+    event: Path,
+    totals: "Counter[str]",
+    overheads_us: "list[float]",
+    *,
+    raw: bool,
+) -> bool:
     begun = len(emulator.lines)
     sent = demo_events.sent_at(json.loads(event.read_bytes()), time.time_ns() // 1_000_000)
     context = b64encode(demo_events.client_context().encode()).decode() if name == "agentcore" else None
@@ -115,8 +127,7 @@ def _show(console: Console, emulator: Emulator, name: str, event: Path, totals: 
     totals["invocations"] += 1
     totals["lines"] += len(documents)
     if record["start"] == "warm":
-        totals["warm"] += 1
-        totals["overhead_us"] += record["Overhead"]
+        overheads_us.append(record["Overhead"])
     for call in record.get("calls", ()):
         totals[call["status"]] += 1
     if raw:
@@ -138,12 +149,17 @@ def _notes(record: "dict[str, Any]", documents: "list[tuple[Line, dict[str, Any]
     for _, document in documents:
         own = [metric["Name"] for metric in document["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
         if not {"Duration", "CallDuration"} & set(own):
-            notes.append("own metrics: " + ", ".join(f"{metric} {document[metric]}" for metric in own))
+            notes.append("own metrics: " + ", ".join(f"{metric} {_plain(document[metric])}" for metric in own))
     if record.get("annotations"):
         notes.append("annotations: " + ", ".join(f"{key} {value}" for key, value in record["annotations"].items()))
     if record.get("dropped") or record.get("errors"):
         notes.append(f"dropped {record.get('dropped')} · our own faults {record.get('errors')}")
     return notes
+
+
+def _plain(values: Any) -> str:
+    """A metric's values, as a person writes them."""
+    return ", ".join(f"{value:g}" for value in values) if isinstance(values, list) else f"{values:g}"
 
 
 def _said(body: bytes) -> str:

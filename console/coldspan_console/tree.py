@@ -91,8 +91,9 @@ def _call(call: "dict[str, Any]") -> Text:
     if call.get("attempts", 1) > 1:
         text.append(f"  {call['attempts']} attempts", "yellow")
     if call.get("items") is not None:
+        items = f"{call['items']} item{'s' * (call['items'] != 1)}"
         failed = call.get("items_failed")
-        text.append(f"  {failed} of {call['items']} items failed" if failed else f"  {call['items']} items", style)
+        text.append(f"  {failed} of {items} failed" if failed else f"  {items}", style)
     phases = call.get("phases") or {}
     if phases:
         longest = sorted(phases.items(), key=lambda phase: -phase[1])[:2]
