@@ -43,7 +43,7 @@ def test_the_record_shown_has_the_fields_of_the_record():
 
 
 def settings_of_the_table():
-    """variable -> default, as the README's table has them."""
+    """Variable -> default, as the README's table has them."""
     return dict(re.findall(r"^\| `(COLDSPAN_\w+)` \| *`?([^|`]*)`? *\|", README, re.MULTILINE))
 
 
@@ -77,7 +77,7 @@ def test_the_yaml_block_is_what_the_template_does():
     yaml = pytest.importorskip("yaml")
     from coldspan_console.demo_resources import TemplateLoader, load
 
-    shown = yaml.load(blocks("yaml")[0], TemplateLoader)["Resources"]  # noqa: S506
+    shown = yaml.load(blocks("yaml")[0], TemplateLoader)["Resources"]
     real = load()["Resources"]
     assert shown["RecorderLayer"]["Properties"]["ContentUri"] == real["RecorderLayer"]["Properties"]["ContentUri"]
     assert shown["RecorderLayer"]["Metadata"]["BuildMethod"] == real["RecorderLayer"]["Metadata"]["BuildMethod"]

@@ -68,7 +68,7 @@ class Stub:
                 self._answer(connection)
 
     def _answer(self, connection):
-        # closed here: the check after each test may hold this frame, and the connection would be closed before its stream
+        # closed here: the check after each test may hold this frame, and the connection would close before its stream
         with connection.makefile("rb") as stream:
             path = stream.readline().split(b" ")[1].decode()
             length = 0

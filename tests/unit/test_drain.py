@@ -53,7 +53,10 @@ class Platform:
         deadline = self.clock.wall_ns // 10**6 + left_ms
         self.seam.begin(
             SimpleNamespace(
-                invoke_id=request_id, x_amzn_trace_id=trace, invoked_function_arn="arn", deadline_time_in_ms=str(deadline)
+                invoke_id=request_id,
+                x_amzn_trace_id=trace,
+                invoked_function_arn="arn",
+                deadline_time_in_ms=str(deadline),
             )
         )
         invocation = self.seam.enter(({},), {})

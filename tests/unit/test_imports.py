@@ -120,7 +120,7 @@ def test_a_reload_is_hooked_again(folder, hooked):
 def test_a_lazy_module_is_hooked_when_it_is_executed_and_not_before(folder, hooked):
     """importlib.util.LazyLoader: touching the module to patch it would undo the customer's laziness."""
     write(folder, "lib_f.py", "import sys\nsys.lib_f_ran = True\nvalue = 7")
-    _, seen = hooked("lib_f")
+    hooked("lib_f")
     spec = importlib.util.find_spec("lib_f")
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = importlib.util.module_from_spec(spec)

@@ -22,7 +22,10 @@ def test_self_times_are_split_by_where_the_module_came_from():
 
 def test_packages_are_ranked_by_their_own_time():
     """The first line is what to look at."""
-    assert summarise(TREE, "/var/task", ("/opt/",))["packages"][:2] == [["boto3", "runtime", 6.0, 2], ["requests", "layer", 2.0, 1]]
+    assert summarise(TREE, "/var/task", ("/opt/",))["packages"][:2] == [
+        ["boto3", "runtime", 6.0, 2],
+        ["requests", "layer", 2.0, 1],
+    ]
 
 
 def test_the_tree_keeps_order_and_depth_and_is_bounded():

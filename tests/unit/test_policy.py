@@ -7,7 +7,15 @@ from coldspan.core import policy
 
 @pytest.mark.parametrize(
     ("left_ms", "last_ms", "expected"),
-    [(None, 0, True), (None, 500, True), (21, 0, True), (20, 0, False), (-5, 0, False), (99, 50, False), (101, 50, True)],
+    [
+        (None, 0, True),
+        (None, 500, True),
+        (21, 0, True),
+        (20, 0, False),
+        (-5, 0, False),
+        (99, 50, False),
+        (101, 50, True),
+    ],
 )
 def test_a_drain_starts_only_with_time_to_spare_promise_3(left_ms, last_ms, expected):
     """20 ms, or twice the last drain, whichever is more."""

@@ -70,7 +70,7 @@ def test_a_call_ends_once(scope, fake_clock):
 
 
 def test_tasks_of_a_gather_are_children_of_the_call_that_made_them(scope):
-    """asyncio copies the position into each task; what a task does stays in it."""
+    """The event loop copies the position into each task; what a task does stays in it."""
     invocation = live(scope)
 
     async def task(name):

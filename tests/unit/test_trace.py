@@ -16,7 +16,7 @@ def test_a_header_is_taken_apart():
     assert trace.trace_id == "5759e988bd862e3fe1be46a994272793"
 
 
-@pytest.mark.parametrize("parent", [PARENT.upper(), "g" * 16, "5_995c3f42cd8ad8", "+3995c3f42cd8ad8", "٥" * 16])
+@pytest.mark.parametrize("parent", [PARENT.upper(), "g" * 16, "5_995c3f42cd8ad8", "+3995c3f42cd8ad8", "\u0665" * 16])
 def test_a_parent_that_is_no_id_is_no_parent(parent):
     """It would make our subsegment hang on nothing, and X-Ray would drop it."""
     expected = PARENT if parent.lower() == PARENT else ""
@@ -32,7 +32,8 @@ def test_anything_but_sampled_1_is_not_sampled(flag):
 def test_unknown_parts_go_on_and_self_does_not():
     """Lineage is Lambda's loop detection; Self belongs to the hop it was written on."""
     trace = parse(f"Self=1-x;Root={ROOT};Parent={PARENT};Sampled=0;Lineage=a87bd80c:1|68fd508a:5;Extra=1")
-    assert xray_header(trace, 0xABC) == f"Root={ROOT};Parent=0000000000000abc;Sampled=0;Lineage=a87bd80c:1|68fd508a:5;Extra=1"
+    ours = "Parent=0000000000000abc"
+    assert xray_header(trace, 0xABC) == f"Root={ROOT};{ours};Sampled=0;Lineage=a87bd80c:1|68fd508a:5;Extra=1"
 
 
 def test_a_header_without_decision_goes_on_without_one():
@@ -40,7 +41,9 @@ def test_a_header_without_decision_goes_on_without_one():
     assert xray_header(parse(f"Root={ROOT}"), 1) == f"Root={ROOT};Parent=0000000000000001"
 
 
-@pytest.mark.parametrize("text", [None, "", "junk", "Root=1-zz-00", f"Root=2{ROOT[1:]}", "Root=" + ROOT[:-1], "Root=1-" + "é" * 32])
+@pytest.mark.parametrize(
+    "text", [None, "", "junk", "Root=1-zz-00", f"Root=2{ROOT[1:]}", "Root=" + ROOT[:-1], "Root=1-" + "é" * 32]
+)
 def test_what_is_no_header_is_no_trace(text):
     """A malformed header must not become a malformed one downstream."""
     assert parse(text) is None
@@ -48,7 +51,8 @@ def test_what_is_no_header_is_no_trace(text):
 
 def test_traceparent_has_the_same_position():
     """W3C Trace Context: version, 32 digits, 16 digits, flags."""
-    assert traceparent(parse(f"Root={ROOT};Sampled=1"), 0xABC) == "00-5759e988bd862e3fe1be46a994272793-0000000000000abc-01"
+    sampled = traceparent(parse(f"Root={ROOT};Sampled=1"), 0xABC)
+    assert sampled == "00-5759e988bd862e3fe1be46a994272793-0000000000000abc-01"
     assert traceparent(parse(f"Root={ROOT};Sampled=0"), 0xABC).endswith("-00")
 
 
