@@ -7,8 +7,18 @@ from coldspan.hot.http_call import add, calls_of, describe, raised_in, resent
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def install(module, scope, patches) -> None:
+    from coldspan.core.record import Call
+    from coldspan.hot.http_call import Tie
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook aiohttp.client's session, request and response; the connectors for the time of a connection."""
     shielded = scope.buffer.shielded
     steps = AiohttpSteps(scope)
@@ -17,8 +27,8 @@ def install(module, scope, patches) -> None:
     failed, closed, inject = shielded(steps.failed), shielded(steps.closed), shielded(steps.inject)
     unread = steps.http.unread
 
-    def make_request(original):
-        async def _request(self, method, str_or_url, **kwargs):
+    def make_request(original: "Any") -> "Any":
+        async def _request(self: "Any", method: str, str_or_url: "Any", **kwargs: "Any") -> "Any":
             call = began(self, method, str_or_url)
             try:
                 response = await original(self, method, str_or_url, **kwargs)
@@ -33,11 +43,11 @@ def install(module, scope, patches) -> None:
 
         return _request
 
-    def timed(index, before=None):
+    def timed(index: int, before: "Callable[[Any, Call], None] | None" = None) -> "Callable[[Any], Any]":
         """Give the `make` of a wrapper that adds the time of a coroutine method to a phase of the call it works for."""
 
-        def make(original):
-            async def step(self, *args, **kwargs):
+        def make(original: "Any") -> "Any":
+            async def step(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
                 call = enclosing()
                 if call is not None and before is not None:
                     before(self, call)
@@ -57,8 +67,8 @@ def install(module, scope, patches) -> None:
 
         return make
 
-    def make_close(original):
-        def close(self, *args, **kwargs):
+    def make_close(original: "Any") -> "Any":
+        def close(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             if id(self) in unread:
                 closed(self, sys.exc_info()[1])
             try:
@@ -84,11 +94,11 @@ class AiohttpSteps:
 
     __slots__ = ("ended", "http")
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.http = calls_of(scope)
         self.ended = scope.buffer.shielded(self.note_end)
 
-    def began(self, session, method, url):
+    def began(self, session: "Any", method: str, url: "Any") -> "Call | None":
         """Begin a call, unless one is open."""
         http = self.http
         if http.enclosing() is not None:
@@ -102,7 +112,7 @@ class AiohttpSteps:
             url = getattr(session, "_base_url", None)
         return http.begin(method.upper(), url.scheme, url.host, url.port) if url is not None and url.host else None
 
-    def inject(self, request, call) -> None:
+    def inject(self, request: "Any", call: "Call") -> None:
         """Add the trace headers to aiohttp's own request, made anew for each hop."""
         named = self.http.named
         if named is not None and call.kind == HTTP and named(request.url.host or ""):
@@ -110,7 +120,7 @@ class AiohttpSteps:
                 if name not in request.headers:
                     request.headers[name] = value
 
-    def answered(self, call, arguments, response) -> None:
+    def answered(self, call: "Call", arguments: "dict[str, Any]", response: "Any") -> None:
         """Status and headers have come; the body may have, too."""
         http = self.http
         call.http_status = response.status
@@ -127,14 +137,14 @@ class AiohttpSteps:
         ended = self.ended
         content.on_eof(lambda: ended(key, tie))
 
-    def note_end(self, key, tie) -> None:
+    def note_end(self, key: int, tie: "Tie") -> None:
         """The last byte of a body has arrived."""
         if self.http.unread.get(key) is tie:
             del self.http.unread[key]
             add(tie.call, RECEIVE, self.http.scope.clock() - tie.mark_ns)
             self.http.scope.end(tie.call)
 
-    def failed(self, call, arguments, error) -> None:
+    def failed(self, call: "Call", arguments: "dict[str, Any]", error: "BaseException") -> None:
         """No response came, or not one that the customer gets."""
         http = self.http
         status = getattr(error, "status", 0)
@@ -145,7 +155,7 @@ class AiohttpSteps:
             http.payload(call, arguments.get("json") or arguments.get("data"))
         http.scope.end(call)
 
-    def closed(self, response, error) -> None:
+    def closed(self, response: "Any", error: "BaseException | None") -> None:
         """The response is being closed before its body has come: by choice, or because it broke off."""
         tie = self.http.unread.pop(id(response), None)
         if tie is None:

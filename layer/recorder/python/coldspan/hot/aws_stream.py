@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from coldspan.hot.scope import Scope
 
 
-class Tie(ref):  # type: ignore[type-arg]
+class Tie(ref):  # type: ignore[type-arg]  # subscripted it would be made at run time
     """A weak reference to a stream, with the call it ends."""
 
     __slots__ = ("call", "key")
 
+    call: "Call"
+    key: int
 
-class Streams(dict):  # type: ignore[type-arg]
+
+class Streams(dict):  # type: ignore[type-arg]  # as above
     """The streams being read, by id: nothing is written on the customer's object, and it is not kept alive."""
 
     __slots__ = ("gone", "kinds", "scope")
@@ -35,24 +38,24 @@ class Streams(dict):  # type: ignore[type-arg]
         """Let the call end with the stream. False when there is nothing to wait for: an empty body, a stub's."""
         if not isinstance(stream, self.kinds) or getattr(stream, "_content_length", None) == "0":
             return False
-        tie: "Any" = Tie(stream, self.gone)
+        tie = Tie(stream, self.gone)
         tie.call = call
         tie.key = id(stream)
         self[tie.key] = tie
         return True
 
-    def dropped(self, tie: "Any") -> None:
+    def dropped(self, tie: "Tie") -> None:
         """The customer let go of a stream."""
         known: "Any" = self.get(tie.key)
         if known is tie:
             del self[tie.key]
             self.scope.end(tie.call)
 
-    def closed(self, tie: "Any") -> None:
+    def closed(self, tie: "Tie") -> None:
         """The stream has ended, at its end or before."""
         self.scope.end(tie.call)
 
-    def failed(self, tie: "Any", error: BaseException) -> None:
+    def failed(self, tie: "Tie", error: BaseException) -> None:
         """The stream broke."""
         from coldspan.hot.aws_call import describe  # that module stands on this one
 
@@ -61,7 +64,7 @@ class Streams(dict):  # type: ignore[type-arg]
         finally:
             self.scope.end(tie.call)
 
-    def received(self, stream: "Any", tie: "Any", began: int, ended: bool) -> None:
+    def received(self, stream: "Any", tie: "Tie", began: int, ended: bool) -> None:
         """Part of the stream has been read; `ended` says that this was all."""
         call = tie.call
         phases = call.phases
@@ -76,7 +79,7 @@ class Streams(dict):  # type: ignore[type-arg]
         else:
             self[tie.key] = tie
 
-    def event(self, tie: "Any", event: "Any") -> None:
+    def event(self, tie: "Tie", event: "Any") -> None:
         """An event went by: Lambda reports a function's failure in the last one."""
         complete = event.get("InvokeComplete")
         if complete and complete.get("ErrorCode"):

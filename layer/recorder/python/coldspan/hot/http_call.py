@@ -7,6 +7,14 @@ from coldspan.core.hosts import normalise
 from coldspan.core.record import CANCELLED, CONNECTION, ERROR, HTTP, TIMEOUT, USER, Call
 from coldspan.hot.propagate import matcher
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from coldspan.boot.settings import Settings
+    from coldspan.hot.scope import Scope
+
 # Source: OpenTelemetry semantic conventions, http.request.method: RFC 9110, PATCH, QUERY; anything else is `_OTHER`.
 METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "QUERY", "CONNECT", "TRACE"))
 PORTS = {"http": 80, "https": 443}
@@ -47,27 +55,32 @@ class Track:
 
     __slots__ = ("call", "mark_ns", "own")
 
-    def __init__(self, call, own, mark_ns) -> None:
+    def __init__(self, call: "Call", own: bool, mark_ns: int) -> None:
         self.call = call
         self.own = own
         self.mark_ns = mark_ns
 
 
-class Tie(ref):
+class Tie(ref):  # type: ignore[type-arg]  # subscripted it would be made at run time
     """The same for what may just go: a weak reference to a connection or a response, with the call."""
 
     __slots__ = ("call", "key", "mark_ns", "own")
 
+    call: "Call"
+    key: int
+    mark_ns: int
+    own: bool
 
-class Ties(dict):
+
+class Ties(dict):  # type: ignore[type-arg]  # as above
     """Tracks and Ties by the id of their object. Nothing is written on that object, and it is not kept alive."""
 
     __slots__ = ("_gone",)
 
-    def __init__(self, gone) -> None:
+    def __init__(self, gone: "Callable[[Tie], None]") -> None:
         self._gone = gone
 
-    def tie(self, owner, call, own, now):
+    def tie(self, owner: "Any", call: "Call", own: bool, now: int) -> "Tie":
         """Remember that `call` ends (own), or has its phases, with `owner`; `now` is when its phase began."""
         tie = Tie(owner, self._gone)
         tie.key = key = id(owner)
@@ -83,7 +96,7 @@ class HttpCalls:
 
     __slots__ = ("capture", "current", "hidden", "named", "scope", "sent", "unread")
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         settings = scope.settings
         self.scope = scope
         self.current = scope.current
@@ -93,7 +106,7 @@ class HttpCalls:
         self.sent = Ties(scope.buffer.shielded(self.connection_gone))
         self.unread = Ties(scope.buffer.shielded(self.response_gone))
 
-    def enclosing(self):
+    def enclosing(self) -> "Call | None":
         """The open AWS or HTTP Call at the running position, or None: what happens below it is part of it."""
         node = self.current.get()
         while type(node) is Call:
@@ -102,7 +115,7 @@ class HttpCalls:
             node = node.parent
         return None
 
-    def begin(self, method, scheme, host, port):
+    def begin(self, method: str, scheme: str, host: str, port: "int | None") -> "Call | None":
         """Open a Call; None for the runtime's own traffic, and when the invocation holds too many."""
         if port is None:
             port = PORTS.get(scheme, 0)
@@ -113,7 +126,7 @@ class HttpCalls:
             call.attributes = {"server.address": host, "server.port": port, "url.scheme": scheme}
         return call
 
-    def fail(self, call, error) -> None:
+    def fail(self, call: "Call", error: "BaseException") -> None:
         """End a call with an exception, of which only names and text are kept."""
         if not call.end_ns:
             try:
@@ -121,26 +134,26 @@ class HttpCalls:
             finally:
                 self.scope.end(call)
 
-    def connection_gone(self, tie) -> None:
+    def connection_gone(self, tie: "Tie") -> None:
         """A connection was dropped between its request and its response."""
         if self.sent.get(tie.key) is tie:
             del self.sent[tie.key]
             self.abandon(tie)
 
-    def response_gone(self, tie) -> None:
+    def response_gone(self, tie: "Tie") -> None:
         """A response was dropped unread."""
         if self.unread.get(tie.key) is tie:
             del self.unread[tie.key]
             if tie.own:
                 self.scope.end(tie.call)
 
-    def abandon(self, tie) -> None:
+    def abandon(self, tie: "Track | Tie") -> None:
         """End a call whose response nobody waited for."""
         if tie.own and not tie.call.end_ns:
             tie.call.cause = CANCELLED
             self.scope.end(tie.call)
 
-    def payload(self, call, request, response=None) -> None:
+    def payload(self, call: "Call", request: "Any", response: "Any" = None) -> None:
         """Capture what was sent and received, if that was asked for. Streams and files are left alone."""
         if self.capture == "off" or (self.capture == "errors" and call.http_status < 400 and not call.error_type):
             return
@@ -154,10 +167,10 @@ class HttpCalls:
         } or None
 
 
-_last = None
+_last: "HttpCalls | None" = None
 
 
-def calls_of(scope):
+def calls_of(scope: "Scope") -> "HttpCalls":
     """The HttpCalls of a scope; the hooks of all libraries share one, because one library stands on another."""
     global _last
     if _last is None or _last.scope is not scope:
@@ -165,7 +178,7 @@ def calls_of(scope):
     return _last
 
 
-def add(call, index, ns) -> None:
+def add(call: "Call", index: int, ns: int) -> None:
     """Add time to a phase of a call that is still open."""
     if not call.end_ns:
         phases = call.phases
@@ -174,13 +187,13 @@ def add(call, index, ns) -> None:
         phases[index] += ns
 
 
-def resent(call, count) -> None:
+def resent(call: "Call", count: int) -> None:
     """Note how many requests followed the first one of a call, redirects and retries alike."""
     if count > 0 and call.attributes is not None:
         call.attributes["http.request.resend_count"] = count
 
 
-def describe(call, error) -> None:
+def describe(call: "Call", error: "BaseException") -> None:
     """Write what an exception says of itself into the call: the class name of its root, its text, its cause."""
     error = _root(error)
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -192,7 +205,7 @@ def describe(call, error) -> None:
         call.error_text = _without_urls(str(error))[: limits.RAW_TEXT_CHARS]
 
 
-def raised_in(error, *owners) -> bool:
+def raised_in(error: "BaseException", *owners: object) -> bool:
     """Whether a method of one of these objects is on the way an exception has come."""
     trace = error.__traceback__
     while trace is not None:
@@ -203,7 +216,7 @@ def raised_in(error, *owners) -> bool:
     return False
 
 
-def _root(error):
+def _root(error: "BaseException") -> "BaseException":
     """What lies under urllib3's wrappers: `MaxRetryError.reason`, and the second argument of a ProtocolError."""
     for _ in range(4):
         inner = getattr(error, "reason", None)
@@ -215,7 +228,7 @@ def _root(error):
     return error
 
 
-def _without_urls(text):
+def _without_urls(text: str) -> str:
     """Cut URLs down to scheme and host: path and query may hold secrets."""
     words = text.split("://")
     for index in range(1, len(words)):
@@ -225,9 +238,9 @@ def _without_urls(text):
     return "://".join(words).partition("with url: ")[0]
 
 
-def _hidden(settings):
+def _hidden(settings: "Settings") -> "frozenset[tuple[str, int]]":
     """(host, port) of the Runtime, Extensions and Telemetry APIs (one address) and of the X-Ray daemon."""
-    found = set()
+    found: "set[tuple[str, int]]" = set()
     for address in (settings.runtime_api + " " + settings.xray_address).split():
         host, _, port = address.removeprefix("udp:").removeprefix("tcp:").rpartition(":")
         if port.isdigit():

@@ -11,8 +11,18 @@ from coldspan.hot.http_call import Track, add, calls_of
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def install(module, scope, patches) -> None:
+    from coldspan.core.record import Call
+    from coldspan.hot.http_call import Tie
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook http.client's connection and response classes."""
     steps = Steps(scope)
     shielded = scope.buffer.shielded
@@ -21,11 +31,11 @@ def install(module, scope, patches) -> None:
 
     sending, send_failed = shielded(steps.sending), shielded(steps.send_failed)
     answered, answer_failed = shielded(steps.answered), shielded(steps.answer_failed)
-    ended, body_failed, closed = map(shielded, (steps.ended, steps.body_failed, steps.closed))
+    ended, body_failed, closed = shielded(steps.ended), shielded(steps.body_failed), shielded(steps.closed)
     abandoned = shielded(steps.http.abandon)
 
-    def make_endheaders(original):
-        def endheaders(self, *args, **kwargs):
+    def make_endheaders(original: "Any") -> "Any":
+        def endheaders(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             track = sending(self)
             try:
                 result = original(self, *args, **kwargs)
@@ -42,8 +52,8 @@ def install(module, scope, patches) -> None:
 
         return endheaders
 
-    def make_getresponse(original):
-        def getresponse(self):
+    def make_getresponse(original: "Any") -> "Any":
+        def getresponse(self: "Any") -> "Any":
             track = sent.pop(id(self), None)
             began = clock()
             try:
@@ -59,8 +69,8 @@ def install(module, scope, patches) -> None:
 
         return getresponse
 
-    def make_close_connection(original):
-        def close(self):
+    def make_close_connection(original: "Any") -> "Any":
+        def close(self: "Any") -> "Any":
             if sent:
                 track = sent.pop(id(self), None)
                 if track is not None:
@@ -73,8 +83,8 @@ def install(module, scope, patches) -> None:
 
         return close
 
-    def make_read(original):
-        def read(self, *args, **kwargs):
+    def make_read(original: "Any") -> "Any":
+        def read(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             try:
                 result = original(self, *args, **kwargs)
             except BaseException as error:
@@ -91,8 +101,8 @@ def install(module, scope, patches) -> None:
 
         return read
 
-    def make_close(original):
-        def close(self):
+    def make_close(original: "Any") -> "Any":
+        def close(self: "Any") -> "Any":
             if id(self) in unread:
                 closed(self, sys.exc_info()[1])
             try:
@@ -114,7 +124,7 @@ def install(module, scope, patches) -> None:
     replace(module.HTTPResponse, "close", make_close, patches)
 
 
-def timed(steps, index):
+def timed(steps: "Steps", index: int) -> "Callable[[Any], Any]":
     """Give the `make` of a wrapper that adds the time of a connection's method to a phase of its call.
 
     What the method itself adds to CONNECT (the TCP connection under a TLS one) is not counted twice.
@@ -122,8 +132,8 @@ def timed(steps, index):
     clock = steps.http.scope.clock
     call_of = steps.http.scope.buffer.shielded(steps.call_of)
 
-    def make(original):
-        def connect(self, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def connect(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             call = call_of(self)
             began = clock()
             inner = call.phases[CONNECT] if call is not None and call.phases is not None else 0
@@ -148,17 +158,17 @@ class Steps:
 
     __slots__ = ("clock", "connected", "http")
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.http = calls_of(scope)
         self.clock = scope.clock
         self.connected = scope.buffer.shielded(self.note_connected)
 
-    def call_of(self, connection):
+    def call_of(self, connection: "Any") -> "Call | None":
         """The call that a connection works for: urllib3 connects before it sends, and then the position tells."""
         track = self.http.sent.get(id(connection))
         return track.call if track is not None else self.http.enclosing()
 
-    def note_connected(self, connection, call, index, ns, inner) -> None:
+    def note_connected(self, connection: "Any", call: "Call", index: int, ns: int, inner: int) -> None:
         """Add the time a connection took; it is no part of the sending that it happened in."""
         own = ns - ((call.phases[CONNECT] if call.phases is not None else 0) - inner) if index == TLS else ns
         add(call, index, own)
@@ -166,12 +176,13 @@ class Steps:
         if track is not None:
             track.mark_ns += own
 
-    def sending(self, connection):
+    def sending(self, connection: "Any") -> "Track | Tie | None":
         """The headers are about to leave: a call of our own begins, unless one is open above. Gives its track."""
         http = self.http
         if not connection._buffer:
             return None  # no request line: http.client refuses it
         call = http.enclosing()
+        track: "Track | Tie"
         if call is None:
             call = http.begin(connection._method, *_target(connection))
             if call is None:
@@ -188,14 +199,14 @@ class Steps:
         track.mark_ns = self.clock()
         return track
 
-    def send_failed(self, connection, track, error) -> None:
+    def send_failed(self, connection: "Any", track: "Track | Tie", error: "BaseException") -> None:
         """Connecting or sending failed."""
         add(track.call, SEND, self.clock() - track.mark_ns)
         if track.own:
             self.http.sent.pop(id(connection), None)
             self.http.fail(track.call, error)
 
-    def answered(self, track, began, response) -> None:
+    def answered(self, track: "Track | Tie", began: int, response: "Any") -> None:
         """Status and headers have come; the body follows."""
         now = self.clock()
         call = track.call
@@ -209,13 +220,16 @@ class Steps:
                 phases[SEND] += began - track.mark_ns  # urllib3 sends the body after the headers
         if not call.http_status or call.kind != AWS:
             call.http_status = response.status
-        if response.fp is None or response.length == 0 or response.status == 101:
+        # An answer that urllib raises keeps its body unread for as long as somebody holds the exception, which the
+        # runtime does until after the drain: what such a call has to say is said by its status.
+        refused = own and response.status >= 400
+        if response.fp is None or response.length == 0 or response.status == 101 or refused:
             if own:
                 self.http.scope.end(call)
         else:
             self.http.unread[id(response)] = Track(call, own, now)
 
-    def answer_failed(self, connection, track, began, error) -> None:
+    def answer_failed(self, connection: "Any", track: "Track | Tie", began: int, error: "BaseException") -> None:
         """No response came."""
         add(track.call, WAIT, self.clock() - began)
         if track.own:
@@ -224,7 +238,7 @@ class Steps:
             else:
                 self.http.fail(track.call, error)
 
-    def ended(self, response, call) -> None:
+    def ended(self, response: "Any", call: "Call") -> None:
         """A read has brought the end of the body. http.client says nothing when it came too early."""
         if response.length:
             call.error_type = "IncompleteRead"
@@ -232,13 +246,13 @@ class Steps:
             call.cause = CONNECTION
         self.http.scope.end(call)
 
-    def body_failed(self, response, error) -> None:
+    def body_failed(self, response: "Any", error: "BaseException") -> None:
         """A read has raised. A wrong argument is no end of the body."""
         track = self.http.unread.get(id(response))
         if track is not None and not (response.fp is not None and isinstance(error, (AttributeError, TypeError))):
             self._finish(response, track, error)
 
-    def closed(self, response, error) -> None:
+    def closed(self, response: "Any", error: "BaseException | None") -> None:
         """The response is being closed: by the customer, or by urllib3 because of the error that is being handled."""
         track = self.http.unread.get(id(response))
         if track is not None:
@@ -250,7 +264,7 @@ class Steps:
             broken = handler == "_error_catcher" and not isinstance(error, GeneratorExit)
             self._finish(response, track, error if broken else None)
 
-    def _finish(self, response, track, error) -> None:
+    def _finish(self, response: "Any", track: "Track | Tie", error: "BaseException | None") -> None:
         self.http.unread.pop(id(response), None)
         add(track.call, RECEIVE, self.clock() - track.mark_ns)
         if not track.own:
@@ -261,7 +275,7 @@ class Steps:
             self.http.fail(track.call, error)
 
 
-def _target(connection):
+def _target(connection: "Any") -> "tuple[str, str, int | None]":
     """(scheme, host, port) of the request that is about to leave. One through a proxy names an absolute URL."""
     scheme = "https" if connection.default_port == 443 else "http"
     if connection._tunnel_host:

@@ -7,6 +7,18 @@ from coldspan.hot.http_call import add, calls_of, describe, resent
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coldspan.core.record import Call
+    from coldspan.hot.http_call import HttpCalls
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+    # what `landed` needs: the call, the headers added, the extensions as they were
+    Kept = tuple[Call, list[tuple[str, str]], Any]
+
 # httpcore's trace events, by what they are named for without their protocol and outcome.
 _EVENTS = {
     "connection.connect_tcp": CONNECT,
@@ -23,7 +35,7 @@ _EVENTS = {
 }
 
 
-def install(module, scope, patches) -> None:
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook the clients and responses of httpx, or of httpx2."""
     shielded = scope.buffer.shielded
     steps = HttpxSteps(scope)
@@ -31,8 +43,8 @@ def install(module, scope, patches) -> None:
     prepare, landed, closed = shielded(steps.prepare), shielded(steps.landed), shielded(steps.closed)
     unread = steps.http.unread
 
-    def make_send(original):
-        def send(self, request, **kwargs):
+    def make_send(original: "Any") -> "Any":
+        def send(self: "Any", request: "Any", **kwargs: "Any") -> "Any":
             call = began(request)
             try:
                 response = original(self, request, **kwargs)
@@ -47,8 +59,8 @@ def install(module, scope, patches) -> None:
 
         return send
 
-    def make_async_send(original):
-        async def send(self, request, **kwargs):
+    def make_async_send(original: "Any") -> "Any":
+        async def send(self: "Any", request: "Any", **kwargs: "Any") -> "Any":
             call = began(request)
             try:
                 response = await original(self, request, **kwargs)
@@ -63,8 +75,8 @@ def install(module, scope, patches) -> None:
 
         return send
 
-    def make_single(original):
-        def _send_single_request(self, request):
+    def make_single(original: "Any") -> "Any":
+        def _send_single_request(self: "Any", request: "Any") -> "Any":
             kept = prepare(request, False)
             try:
                 response = original(self, request)
@@ -79,8 +91,8 @@ def install(module, scope, patches) -> None:
 
         return _send_single_request
 
-    def make_async_single(original):
-        async def _send_single_request(self, request):
+    def make_async_single(original: "Any") -> "Any":
+        async def _send_single_request(self: "Any", request: "Any") -> "Any":
             kept = prepare(request, True)
             try:
                 response = await original(self, request)
@@ -95,8 +107,8 @@ def install(module, scope, patches) -> None:
 
         return _send_single_request
 
-    def make_close(original):
-        def close(self):
+    def make_close(original: "Any") -> "Any":
+        def close(self: "Any") -> "Any":
             if id(self) in unread:
                 closed(self, sys.exc_info()[1])
             try:
@@ -107,8 +119,8 @@ def install(module, scope, patches) -> None:
 
         return close
 
-    def make_async_close(original):
-        async def aclose(self):
+    def make_async_close(original: "Any") -> "Any":
+        async def aclose(self: "Any") -> "Any":
             if id(self) in unread:
                 closed(self, sys.exc_info()[1])
             try:
@@ -132,17 +144,17 @@ class HttpxSteps:
 
     __slots__ = ("http",)
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.http = calls_of(scope)
 
-    def began(self, request):
+    def began(self, request: "Any") -> "Call | None":
         """Begin a call, unless one is open."""
         if self.http.enclosing() is not None:
             return None
         url = request.url
         return self.http.begin(request.method, url.scheme, url.host, url.port) if url.host else None
 
-    def prepare(self, request, is_async):
+    def prepare(self, request: "Any", is_async: bool) -> "Kept | None":
         """Lend the request our trace headers and a listener for its phases. Gives what `landed` needs.
 
         The request is the customer's, so both are taken off again. Its headers are always a copy that httpx made; its
@@ -154,7 +166,7 @@ class HttpxSteps:
         if call.kind == HTTP:
             call.http_status = 0  # of the hop before
         extensions = request.extensions
-        added = ()
+        added = []
         named = self.http.named
         if named is not None and call.kind == HTTP and named(request.url.host):
             added = [(name, value) for name, value in headers_for(call) if name not in request.headers]
@@ -165,7 +177,7 @@ class HttpxSteps:
             request.extensions = {**extensions, "trace": listener.heard_async if is_async else listener.heard}
         return call, added, extensions
 
-    def landed(self, request, kept, response) -> None:
+    def landed(self, request: "Any", kept: "Kept", response: "Any") -> None:
         """Take off what was lent; note the status, because a body that is read within the same `send` may break off."""
         call, added, request.extensions = kept
         if response is not None and (call.kind == HTTP or not call.http_status):
@@ -173,7 +185,7 @@ class HttpxSteps:
         for name, _ in added:
             request.headers.pop(name, None)
 
-    def answered(self, call, request, response) -> None:
+    def answered(self, call: "Call", request: "Any", response: "Any") -> None:
         """A response is there; its body has been read, or will end the call."""
         http = self.http
         call.http_status = response.status_code
@@ -186,7 +198,7 @@ class HttpxSteps:
             http.unread.tie(response, call, True, 0)
             http.scope.leave(call)
 
-    def failed(self, call, request, error) -> None:
+    def failed(self, call: "Call", request: "Any", error: "BaseException") -> None:
         """No response came, or its body did not."""
         http = self.http
         response = getattr(error, "response", None)
@@ -198,7 +210,7 @@ class HttpxSteps:
             http.payload(call, getattr(request, "_content", None))
         http.scope.end(call)
 
-    def closed(self, response, error) -> None:
+    def closed(self, response: "Any", error: "BaseException | None") -> None:
         """A response is being closed: read to its end, left early, or because of the error that is being handled."""
         tie = self.http.unread.pop(id(response), None)
         if tie is None:
@@ -214,13 +226,13 @@ class Listener:
 
     __slots__ = ("began_ns", "call", "clock", "http")
 
-    def __init__(self, http, call) -> None:
+    def __init__(self, http: "HttpCalls", call: "Call") -> None:
         self.http = http
         self.call = call
         self.clock = http.scope.clock
         self.began_ns = 0
 
-    def heard(self, event, info) -> None:
+    def heard(self, event: str, info: "Any") -> None:
         """Add the time of a step to its phase."""
         step, _, outcome = event.rpartition(".")
         if outcome == "started":
@@ -234,11 +246,11 @@ class Listener:
             if outcome == "failed" and index == RECEIVE:
                 self.broken(info["exception"])
 
-    async def heard_async(self, event, info) -> None:
+    async def heard_async(self, event: str, info: "Any") -> None:
         """The same for async clients, which await it."""
         self.heard(event, info)
 
-    def broken(self, error) -> None:
+    def broken(self, error: "BaseException") -> None:
         """The body broke off. A reader that stops early is none."""
         if self.call.kind == HTTP and not isinstance(error, GeneratorExit):
             self.http.fail(self.call, error)

@@ -11,15 +11,23 @@ from coldspan.hot.http_call import calls_of, describe, resent
 from coldspan.hot.http_client import Steps, timed
 from coldspan.hot.patch import drop_own_frame, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def install(module, scope, patches) -> None:
+    from coldspan.core.record import Call
+    from coldspan.hot.patch import Patches
+    from coldspan.hot.scope import Scope
+
+
+def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook the pools of urllib3.connectionpool, or the manager of urllib3.poolmanager, which follows redirects."""
     shielded = scope.buffer.shielded
     steps = Urllib3Steps(scope)
     opened, answered, failed = shielded(steps.opened), shielded(steps.answered), shielded(steps.failed)
 
-    def make(original):
-        def urlopen(self, *args, **kwargs):
+    def make(original: "Any") -> "Any":
+        def urlopen(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             call = opened(self, args, kwargs)
             if call is None:
                 try:
@@ -53,10 +61,10 @@ class Urllib3Steps:
 
     __slots__ = ("http",)
 
-    def __init__(self, scope) -> None:
+    def __init__(self, scope: "Scope") -> None:
         self.http = calls_of(scope)
 
-    def opened(self, pool, args, kwargs):
+    def opened(self, pool: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Call | None":
         """Begin a call, unless one is open: then this is an attempt of it."""
         http = self.http
         call = http.enclosing()
@@ -75,7 +83,7 @@ class Urllib3Steps:
         place = _place(pool, url)
         return http.begin(method, *place) if place is not None else None
 
-    def answered(self, call, args, kwargs, response) -> None:
+    def answered(self, call: "Call", args: "tuple[Any, ...]", kwargs: "dict[str, Any]", response: "Any") -> None:
         """A response is there; its body has been read (preloaded) or will end the call."""
         http = self.http
         call.http_status = response.status
@@ -90,7 +98,7 @@ class Urllib3Steps:
             tie.own = True
             http.scope.leave(call)
 
-    def failed(self, call, args, kwargs, error) -> None:
+    def failed(self, call: "Call", args: "tuple[Any, ...]", kwargs: "dict[str, Any]", error: "BaseException") -> None:
         """No response came, or not one that the customer gets."""
         http = self.http
         describe(call, error)
@@ -99,7 +107,7 @@ class Urllib3Steps:
         http.scope.end(call)
 
 
-def _count(call, retries) -> None:
+def _count(call: "Call", retries: "Any") -> None:
     """Write down what urllib3's Retry remembers: attempts, those that were throttled, requests sent again."""
     history = getattr(retries, "history", None)
     if history:
@@ -109,7 +117,7 @@ def _count(call, retries) -> None:
         resent(call, len(history))
 
 
-def _place(pool, url):
+def _place(pool: "Any", url: str) -> "tuple[str, str, int | None] | None":
     """(scheme, host, port) that a request is for, or None. A pool to a proxy, and a manager, get the whole URL."""
     if "://" in url:
         try:
