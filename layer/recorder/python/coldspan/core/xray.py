@@ -29,12 +29,12 @@ _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _KEPT = 256  # constant parts of each sort
 _CHARS = limits.XRAY_STRING_CHARS
 # Attribute -> member of `aws`. Names: OpenTelemetry semantic conventions, AWS SDK.
-_AWS_MEMBERS = (
-    ("cloud.region", "region"),
-    ("aws.request_id", "request_id"),
-    ("aws.sqs.queue.url", "queue_url"),
-    ("aws.dynamodb.table_names", "table_name"),
-)
+_AWS_MEMBERS = {
+    "cloud.region": ',"region":',
+    "aws.request_id": ',"request_id":',
+    "aws.sqs.queue.url": ',"queue_url":',
+    "aws.dynamodb.table_names": ',"table_name":',
+}
 _DAY_MS = 86_400_000
 _STATUSES = 1_000
 _STATUS = "http.response.status_code"
@@ -232,13 +232,13 @@ class XRayEncoder:
     def _resource(self, attributes: "dict[str, Any]", result: "CallToolResult") -> str:
         """What X-Ray draws as the resource, and the retries, as text that closes `aws`."""
         text = ""
-        for attribute, member in _AWS_MEMBERS:
-            if attribute in attributes:
+        for attribute in attributes:
+            if attribute in _AWS_MEMBERS:
                 value = attributes[attribute]
                 if type(value) is not str:
                     value = value[0] if value and type(value) in (list, tuple) else None
                 if type(value) is str:
-                    text += f',"{member}":{quote(value[:_CHARS])}'
+                    text += _AWS_MEMBERS[attribute] + quote(value[:_CHARS])
         return f'{text},"retries":{result.attempts - 1}}}'
 
     def _flags(self, result: "CallToolResult", http_status: int) -> str:
@@ -337,8 +337,11 @@ def _times(result: "CallToolResult") -> "tuple[int, int]":
 
 
 def _seconds(epoch_ns: int) -> str:
-    """Epoch seconds with six decimals, as text."""
-    return "%d.%06d" % divmod(epoch_ns // 1000, 1_000_000)
+    """Epoch seconds with six decimals, as text: in the form with an exponent, which the specification shows too.
+
+    It needs no division and no padding, which makes it the cheapest.
+    """
+    return f"{epoch_ns // 1000}E-6"
 
 
 def _complement(span_id: str) -> str:
