@@ -23,7 +23,7 @@ SHADES = {
     "bench.svg": {"back": "#ffffff", "text": "#1f2328", "soft": "#59636e", "ours": "#0b7a75", "peer": "#8c959f"},
     "bench-dark.svg": {"back": "#0d1117", "text": "#e6edf3", "soft": "#9198a1", "ours": "#3fb5ad", "peer": "#6e7681"},
 }
-LIGHTER = 0.55  # opacity of the plain function's bars beside those of the function with calls
+PALER = 0.55  # opacity of the plain function's bars beside those of the function with calls
 
 
 def added(result: dict, function: str, name: str) -> dict[str, float]:
@@ -70,7 +70,7 @@ def bars(
         colour = shade["ours"] if name == "coldspan" else shade["peer"]
         for part, value in enumerate(group):
             place = at + (part - (len(group) - 1) / 2) * height
-            opacity = LIGHTER if len(group) > 1 and part == 0 else 1
+            opacity = PALER if len(group) > 1 and part == 0 else 1
             length = max(value or 0, 0)
             axes.barh(place, length, height * 0.86, color=colour, alpha=opacity, linewidth=0)
             text = "not measured" if value is None else form.format(value)
@@ -96,7 +96,7 @@ def draw(result: dict, target: Path, shade: dict[str, str]) -> None:
     machine = result["machine"]
     client = result["versions"]["runtime"]["awslambdaric"]
     note = (
-        "Added to the bare function; shorter is better. Lighter bars: plain function; darker: one DynamoDB and one HTTP"
+        "Added to the bare function; shorter is better. Upper bar: plain function; lower bar: one DynamoDB and one HTTP"
         f" call.\nPython {machine['python']}, awslambdaric {client}, byte code for every setup; counted by callgrind,"
         f" {machine['date']}. Method and limits: docs/bench.md."
     )

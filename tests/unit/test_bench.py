@@ -180,6 +180,7 @@ def body_of(path):
 def test_committed_results_say_what_they_were_made_with():
     """No number without its machine, its command and its versions."""
     files = sorted((ROOT / "bench" / "results").glob("*.json"))
+    assert files, "bench/results is empty"
     for file in files:
         result = json.loads(file.read_text())
         assert result["command"].startswith("bench/run.py")
