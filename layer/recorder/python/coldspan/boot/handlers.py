@@ -72,10 +72,12 @@ def instrument(handler: "Any" = None, **options: object) -> "Any":
 
     `@coldspan.instrument` and `@coldspan.instrument()` are the same. An `async def` handler is driven to its end on one
     event loop for the life of the environment, also when COLDSPAN_ENABLED is false; inside a running loop its coroutine
-    is given back. Unknown options are ignored. Outside of Lambda the handler only runs.
+    is given back. Unknown options are ignored. Outside of Lambda the handler is given back as it is.
     """
     if handler is None:
         return lambda decorated: instrument(decorated, **options)
+    if "AWS_LAMBDA_RUNTIME_API" not in os.environ and "LAMBDA_TASK_ROOT" not in os.environ:
+        return handler  # a test or a script: whoever awaits it there goes on awaiting it
     starting.start()
     from coldspan.boot.asynchronous import drive, driven
 

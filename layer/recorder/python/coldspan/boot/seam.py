@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Kwargs = dict[str, Any]
 
 REFUSED = "refused"  # for an outcome while the response is being posted: its size will tell which it is
+STDOUT = 1
 START_BY_INIT_TYPE = {"provisioned-concurrency": "provisioned", "snap-start": "restored"}
 
 
@@ -47,6 +48,7 @@ class Seam:
         "scope",
         "settings",
         "started",
+        "stdout",
         "steps",
     )
 
@@ -62,6 +64,7 @@ class Seam:
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
+        self.stdout = STDOUT
         self.init_end_ns = 0  # CLOCK_BOOTTIME, the clock of a process's start time in /proc
         shielded = self.buffer.shielded
         self.steps = (shielded(self.describe), shielded(self.enter), shielded(self.succeed), shielded(self.fail))
@@ -148,6 +151,8 @@ class Seam:
             self.scope.outside = Invocation(
                 "background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall()
             )
+            # A copy: a handler that closes descriptor 1, or gives it to a file of its own, must not find our lines there.
+            self.stdout = os.dup(STDOUT)
 
     def begin_again(self) -> None:
         """A new process began with a copy of us: nothing that waits here is ours to send, nor is what is running."""
@@ -160,6 +165,7 @@ class Seam:
         scope.current.set(None)
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
         self.started = False
+        self.stdout = STDOUT  # Managed Instances give each worker another, before its handler is imported
         self.init_end_ns = 0
         self.init_started_ns = scope.clock()
 
@@ -184,8 +190,10 @@ class Seam:
     def live(self) -> "Invocation | None":
         """The Invocation that the running code belongs to and that has not ended, or None."""
         node = self.scope.current.get()
-        owner = node.owner if isinstance(node, Call) else node
-        return None if owner is None or owner.closed or owner.kind != "invocation" else owner
+        if type(node) is Call:
+            node = node.owner
+        # mypy narrows by type() in one branch only
+        return None if node is None or node.closed or node.kind != "invocation" else node  # type: ignore[return-value, union-attr]  # see above
 
     def before_next(self) -> None:
         """The runtime is about to ask for an event: what has not been drained is, and the position is cleared."""

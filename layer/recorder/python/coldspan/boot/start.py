@@ -128,4 +128,6 @@ def stop() -> None:
     restore(patches)
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
+    if seam is not None and seam.stdout != 1:
+        os.close(seam.stdout)
     finder = seam = hot_scope.active = None

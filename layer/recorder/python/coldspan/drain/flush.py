@@ -30,7 +30,7 @@ class Drain:
     """What one process sends. `pending` is what the last budget had no room for: (send, bytes, counts told by it)."""
 
     def __init__(
-        self, seam: "Seam", write: "Callable[[bytes], bool]" = stdout.write, daemon: "Daemon | None" = None
+        self, seam: "Seam", write: "Callable[[bytes], bool] | None" = None, daemon: "Daemon | None" = None
     ) -> None:
         self.seam = seam
         self.scope = seam.scope
@@ -54,7 +54,8 @@ class Drain:
         self.init_told = False
         shielded = self.buffer.shielded
         self.encode, self.encode_xray, self.tell_init, self.write, self.send_datagram = (
-            shielded(step) for step in (self._encode, self._encode_xray, self._tell_init, write, self._send_datagram)
+            shielded(step)
+            for step in (self._encode, self._encode_xray, self._tell_init, write or self._write, self._send_datagram)
         )
 
     def run(self, seam: "Seam", invocation: "Invocation") -> None:
@@ -240,6 +241,9 @@ class Drain:
             self._queue(self.send_datagram, datagram, None)
         for datagram in xray.stray_datagrams(late, late_results) if late else ():
             self._queue(self.send_datagram, datagram, None)
+
+    def _write(self, line: bytes) -> bool:
+        return stdout.write(line, self.seam.stdout)
 
     def _send_datagram(self, datagram: bytes) -> bool:
         reason = self.daemon.send(datagram) if self.daemon is not None else "xray_send_failed"

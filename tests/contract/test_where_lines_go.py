@@ -1,0 +1,80 @@
+"""The lines go to the function's log, whatever the handler does with its own descriptors; and small promises of the ways in."""
+
+import asyncio
+import json
+import os
+import textwrap
+
+import pytest
+
+import coldspan
+from coldspan.core.result import to_result
+from coldspan.hot import http_client
+from coldspan.hot.patch import restore
+from support.http_server import HttpServer, answer
+
+
+def test_a_handler_that_gives_descriptor_1_to_a_file_finds_none_of_our_lines_in_it(start, tmp_path):
+    """os.close(1) and open() is an old trick; a file of the customer's with our lines in it is a broken file."""
+    (tmp_path / "app.py").write_text(
+        textwrap.dedent("""
+            import os
+
+            def handler(event, context):
+                saved = os.dup(1)
+                os.close(1)
+                file = os.open("/tmp/coldspan-taken", os.O_CREAT | os.O_TRUNC | os.O_RDWR)
+                assert file == 1
+                if event["n"] == 2:
+                    os.close(1)
+                    size = os.stat("/tmp/coldspan-taken").st_size
+                    os.dup2(saved, 1)
+                    os.unlink("/tmp/coldspan-taken")
+                    return size
+        """)
+    )
+    platform = start(task=tmp_path, handler="app.handler")
+    platform.invoke(b'{"n": 1}')
+    done = platform.invoke(b'{"n": 2}')
+    assert json.loads(done.posted.body) == 0
+    assert len([document for document in platform.documents if "Duration" in document]) == 2
+    assert not os.path.exists("/tmp/coldspan-taken")  # noqa: S108
+
+
+def test_an_async_handler_outside_of_lambda_stays_a_coroutine_function(monkeypatch):
+    """The customer's own tests await it; @coldspan.instrument must not change that."""
+    for name in ("AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "AWS_LAMBDA_FUNCTION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    @coldspan.instrument
+    async def handler(event, context):
+        return event
+
+    assert asyncio.iscoroutinefunction(handler)
+    assert asyncio.run(handler({"n": 1}, None)) == {"n": 1}
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_http_error_that_leaves_the_handler_is_in_its_own_record(scope, fake_clock, status):
+    """urllib's HTTPError keeps its body unread; the call must not wait for a reader that never comes."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    from coldspan.core.record import Invocation
+
+    patches = []
+    http_client.install(http.client, scope, patches)
+    invocation = Invocation("invocation", "r1", scope.new_id(), scope.clock(), scope.wall())
+    scope.current.set(invocation)
+    try:
+        with HttpServer() as server:
+            server.script["/no"] = answer(status, b"x" * 1000)
+            with pytest.raises(urllib.error.HTTPError) as raised:
+                urllib.request.urlopen(server.url("/no"), timeout=5)
+            assert [to_result(call).attributes["http.response.status_code"] for call in invocation.calls] == [status]
+            assert raised.value.read() == b"x" * 1000
+            raised.value.close()
+    finally:
+        restore(patches)
+        scope.current.set(None)
