@@ -1,4 +1,4 @@
-"""The contract's seven promises, and that the suite holds each of them; one function on which all seven are seen at once."""
+"""The contract's seven promises: that the suite holds each of them, and one function on which they are seen at once."""
 
 import ast
 import json
@@ -73,7 +73,6 @@ def test_promises_of_behaviour_are_held_outside_of_the_unit_tests(held, number):
 # --- all of them at once ---------------------------------------------------------------------------------------------
 
 APP = """
-import os
 import sys
 import threading
 import urllib.request
@@ -93,7 +92,6 @@ def handler(event, context):
     return {
         "counted": counted,
         "names": sorted({name.partition(".")[0] for name in sys.modules} & {"coldspan"}),
-        "path": [name for name in os.listdir("/opt/python") if "coldspan" not in name] if os.path.isdir("/opt/python") else [],
         "threads": threading.active_count(),
     }
 """

@@ -104,6 +104,7 @@ def works(stub, aws, trial):
         raise ValueError("the customer's own")
 
     names = (
-        by_hand, by_hand_failing, quote, get, get_reset, list_tables, list_tables_throttled, put_refused, nothing, failing,
+        by_hand, by_hand_failing, quote, get, get_reset, list_tables, list_tables_throttled, put_refused, nothing,
+        failing,
     )  # fmt: skip
     return SimpleNamespace(**{work.__name__: work for work in names})

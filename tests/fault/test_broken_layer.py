@@ -1,4 +1,4 @@
-"""Real processes: a recorder of which any one module is broken, settings that make no sense, a platform that refuses."""
+"""Real processes: a recorder with any one module broken, settings that make no sense, a platform that refuses."""
 
 import json
 import shutil

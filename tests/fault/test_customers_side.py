@@ -107,21 +107,21 @@ def test_a_time_limit_that_strikes_in_a_user_hook_reaches_the_customer_promise_2
 # --- exceptions of the customer's that are hard to read -------------------------------------------------------------
 
 
-class Mute(Exception):  # noqa: N818
+class Mute(Exception):
     def __str__(self):
         raise ValueError("no text for you")
 
 
-class Junk(Exception):  # noqa: N818
+class Junk(Exception):
     def __str__(self):
-        return 5
+        return 5  # noqa: PLE0307  # the fault
 
 
-class Locked(Exception):  # noqa: N818
+class Locked(Exception):
     __traceback__ = property(lambda self: None, lambda self, trace: 1 / 0)
 
 
-class Endless(Exception):  # noqa: N818
+class Endless(Exception):
     def __str__(self):
         return str(self)
 
@@ -174,7 +174,7 @@ def at_depth(depth, function):
 
 
 def test_at_the_limit_of_the_stack_a_call_is_made_or_raises_recursion_error_promise_2(trial, works, make_function):
-    """Near the end of the stack our steps fail first: only a RecursionError may be seen, and each lost step is counted."""
+    """Near the end of the stack our steps fail first: only RecursionError may be seen, each lost step is counted."""
     recorder = trial.record()
     # The plain dict, as outside of tests: the one that watches would need a frame more.
     vars(Buffer)["errors"].fget.__self__.__set__(recorder.scope.buffer, {})
@@ -190,7 +190,7 @@ def test_at_the_limit_of_the_stack_a_call_is_made_or_raises_recursion_error_prom
         free = room()
         for margin in range(1, 60):
             for call in (works.quote, works.by_hand, works.list_tables):
-                results.append(at_depth(free - margin, call))
+                results.append(at_depth(free - margin, call))  # noqa: PERF401  # a comprehension is a frame more
         return "done"
 
     trial.invoke(make_function(work).handler)

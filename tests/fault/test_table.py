@@ -1,4 +1,4 @@
-"""The table: every stage of the recorder against every fault. Whatever breaks, the customer's call goes as without us."""
+"""The table: every stage of the recorder against every fault. Whatever breaks, the call goes as without us."""
 
 import gc
 import warnings
@@ -14,7 +14,6 @@ from coldspan.hot import byhand
 from coldspan.hot.aws_call import AwsCalls
 from coldspan.hot.http_client import Steps
 from coldspan.hot.scope import Scope
-
 from support.faults import texts
 
 
@@ -40,7 +39,9 @@ LOST = {"records_unencodable": 1}
 STAGES = {
     "the runtime asks for an event": Stage(Seam, "before_next", "nothing", {"before_next": 1}),
     "an event comes": Stage(Seam, "begin", "nothing", {"begin": 1}),
-    "the event is described": Stage(trigger_module, "describe", "nothing", {"describe": 1}, {"enter": 1, "_encode": 1}, {}, LOST),
+    "the event is described": Stage(
+        trigger_module, "describe", "nothing", {"describe": 1}, {"enter": 1, "_encode": 1}, {}, LOST
+    ),
     "the handler is entered": Stage(Seam, "enter", "nothing", {"enter": 1}, {"succeed": 1}),
     "the handler returns": Stage(Seam, "succeed", "nothing", {"succeed": 1}),
     "the handler raises": Stage(Seam, "fail", "failing", {"fail": 1}),
@@ -51,8 +52,12 @@ STAGES = {
     "a call ends": Stage(Scope, "end", "by_hand", {"_finish": 1}),
     "a call fails": Stage(byhand, "_finish", "by_hand_failing", {"_finish": 1}),
     "a marked function ends": Stage(byhand, "_close", "quote", {"_close": 1}),
-    "a payload is captured": Stage(payload_module, "capture", "quote", {"_close": 1}, {}, {}, {"values_unencodable": 1}, "all"),
-    "an AWS payload is captured": Stage(payload_module, "capture", "list_tables", {"succeed": 1}, {}, {}, {"values_unencodable": 2}, "all"),
+    "a payload is captured": Stage(
+        payload_module, "capture", "quote", {"_close": 1}, {}, {}, {"values_unencodable": 1}, "all"
+    ),
+    "an AWS payload is captured": Stage(
+        payload_module, "capture", "list_tables", {"succeed": 1}, {}, {}, {"values_unencodable": 2}, "all"
+    ),
     "an HTTP request leaves": Stage(Steps, "sending", "get", {"sending": 1}, None),
     "an HTTP answer comes": Stage(Steps, "answered", "get", {"answered": 1}),
     "an HTTP answer does not come": Stage(Steps, "answer_failed", "get_reset", {"answer_failed": 1}),
@@ -107,7 +112,7 @@ def run_bare(trial, function):
 def test_a_step_that_fails_costs_its_counter_and_nothing_else_promise_2(
     trial, works, make_function, settings, capfd, stage, fault, errors, drops
 ):
-    """The handler runs once, its result or exception is the same object, the same bytes are posted, the count is told."""
+    """The handler runs once, its result or exception is the same object, the same bytes leave, the count is told."""
     function = make_function(getattr(works, stage.work))
     bare = run_bare(trial, function)
     settings.payloads = stage.payloads
@@ -132,7 +137,7 @@ def test_a_step_that_fails_costs_its_counter_and_nothing_else_promise_2(
 def test_a_time_limit_that_strikes_in_a_step_of_ours_reaches_the_customer_promise_2(
     trial, works, make_function, settings, time_limit, stage
 ):
-    """A signal handler of the customer's that raises wants to stop what runs: a shield of ours must not stop it instead."""
+    """A signal handler of the customer's that raises wants to stop what runs: no shield of ours may stop it instead."""
     settings.payloads = stage.payloads
     function = make_function(getattr(works, stage.work))
     broken = trial.break_step(stage.owner, stage.name, "signal")
@@ -156,7 +161,7 @@ def test_a_time_limit_that_strikes_in_a_step_of_ours_reaches_the_customer_promis
 
 @pytest.mark.parametrize("kind", [TimeoutError, ValueError, BaseException])
 def test_a_time_limit_is_told_from_an_error_of_ours_by_how_it_came_promise_2(scope, kind):
-    """The same class of exception, raised by a step itself, is our fault and stays inside, unless it is no Exception."""
+    """The same class of exception, raised by a step itself, is our fault and stays inside, unless no Exception."""
     import signal
 
     def handled(*_):
@@ -184,7 +189,7 @@ def test_a_time_limit_is_told_from_an_error_of_ours_by_how_it_came_promise_2(sco
 def test_an_object_of_the_customers_that_raises_in_our_step_is_counted_promise_2(scope):
     """Its methods are given many things, but never the frame that called them."""
 
-    class Mute(Exception):  # noqa: N818
+    class Mute(Exception):
         def __str__(self):
             raise ValueError("no text for you")
 

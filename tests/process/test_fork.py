@@ -175,7 +175,6 @@ def test_a_fork_while_another_thread_drains_does_not_stop_the_childs_drains_prom
             return os.write(1, line) > 0
         invoke(lambda event, context: 1)
         def on_thread():
-            start.seam.drain.__closure__  # the shielded drain of the first invocation
             other.invoke(start.seam.wrap_handler(lambda event, context: 1), request("other"))
         other = Runtime.__new__(Runtime)
         other.__dict__.update(runtime.__dict__)
@@ -199,6 +198,33 @@ def test_a_fork_while_another_thread_drains_does_not_stop_the_childs_drains_prom
     )
     assert (run.err, run.code) == ("", 0)
     assert sorted(record["request_id"] for record in run.records) == ["other", "r1", "r51"]
+
+
+def test_an_after_fork_hook_of_ours_that_fails_is_counted_in_the_child_only_promise_2(program):
+    """The child runs on, silently, whatever our hook does."""
+    run = program(
+        """
+        def broken(self):
+            raise LookupError("a fault of the recorder's own")
+        type(start.seam).begin_again = broken
+        def handler(event, context):
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(write, json.dumps(start.seam.buffer.errors).encode())
+                os._exit(0)
+            os.waitpid(child, 0)
+            print(os.read(read, 100).decode())
+            return 1
+        invoke(handler)
+        invoke(handler)
+        """,
+        "-W",
+        "error",
+    )
+    assert (run.err, run.code) == ("", 0)
+    assert run.lines == ['{"_after_fork": 1}'] * 2
+    assert [record.get("errors") for record in run.records] == [None, None]
 
 
 def test_the_interpreters_of_these_tests_fork():
