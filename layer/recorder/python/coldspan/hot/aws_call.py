@@ -125,11 +125,11 @@ class AwsCalls:
             return
         headers = request["headers"]
         if TRACE_HEADER not in headers and TRACE_HEADER.lower() not in headers:
-            if self.gives_way and others_trace():
-                return  # no subsegment of this call will be sent: its id as Parent would lead nowhere
             known, head, tail = self.trace_parts
-            if known is not trace:
-                known, head, tail = self.trace_parts = (trace, *header_parts(trace))
+            if known is not trace:  # once an invocation
+                # beside another tracer no subsegment of this call is sent: its id as Parent would lead nowhere
+                parts = ("", "") if self.gives_way and others_trace() else header_parts(trace)
+                known, head, tail = self.trace_parts = (trace, *parts)
             if head:
                 headers[TRACE_HEADER] = head + "%016x" % call.span_id + tail
 
