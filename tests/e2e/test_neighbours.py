@@ -132,9 +132,10 @@ def run(stub, layer, tmp_path_factory):
             **ENVIRONMENTS[name],
             **dict(variables),
         }
+        handler = environment.pop("HANDLER", f"with_{name}.handler")
         begun = len(stub.seen)
         fields = {"task": code, "layer": layer if attached else None, "environment": environment, "memory_mb": 512}
-        with LocalLambda(Function(handler=f"with_{name}.handler", **fields)) as platform:
+        with LocalLambda(Function(handler=handler, **fields)) as platform:
             for event in EVENTS:
                 # the same id in all runs; it is in what the neighbours tell
                 platform.invoke(event, trace_id=TRACE, request_id=f"{EVENTS.index(event)}-{len(platform.exchanges)}")
@@ -236,6 +237,7 @@ def test_a_neighbour_tells_and_posts_beside_us_what_it_does_without_us_promise_1
     """Spans, subsegments, metrics, log lines, trace headers and posts are the same: nothing of theirs is broken."""
     bare, beside = run(name), run(name, *WAYS[way])
     assert beside.posts == bare.posts
+    assert len(bare.told()) > len(EVENTS)
     assert differences(bare, beside) == ([], [])
     assert beside.headers() == bare.headers()
 
@@ -305,3 +307,14 @@ def test_an_exporter_that_sends_inside_the_handler_is_recorded_once(run):
         told = [(call["tool"], call["operation"], call["status"]) for call in record["calls"]]
         assert told == [*CALLS, ("localhost", "POST", "ok")]
     assert [request.target for request in beside.requests].count("/v1/traces") == len(EVENTS)
+
+
+def test_a_neighbour_that_takes_the_handlers_place_is_recorded_as_ever(run):
+    """Datadog's own redirect, its usual deployment: their handler finds the function's."""
+    redirect = {"HANDLER": "datadog_lambda.handler.handler", "DD_LAMBDA_HANDLER": "work.work"}
+    bare, beside = run("datadog", **redirect), run("datadog", True, **redirect)
+    assert beside.posts == bare.posts
+    assert differences(bare, beside) == ([], [])
+    assert [record["outcome"] for record in beside.records] == ["ok", "error", "ok"]
+    for record in beside.records:
+        assert [(call["tool"], call["operation"], call["status"]) for call in record["calls"]] == CALLS
