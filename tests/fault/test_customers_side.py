@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import traceback
 
 import pytest
@@ -10,6 +11,7 @@ import coldspan
 from coldspan.core.buffer import Buffer
 from coldspan.hot import listeners
 from coldspan.hot import scope as scope_module
+from coldspan.hot import threads as threads_hook
 
 
 class Odd(BaseException):
@@ -160,6 +162,34 @@ def test_an_exception_that_cannot_be_read_passes_and_its_call_ends_promise_2(tri
     assert trial.runtime.posted[0] == ("response", "r1", '{"done": ["work", "call"]}')
     assert recorder.told == (errors, {})
     assert recorder.records[0]["calls_open"] == 0
+
+
+# --- a thread of the customer's that cannot be started ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside an invocation", "outside"])
+def test_a_thread_that_cannot_start_keeps_what_the_customer_set_on_it_promise_2(trial, inside):
+    """A second start is refused; the `run` that the customer gave the object is still there, and ours is not."""
+    recorder = trial.record()
+    recorder.hook(threading, threads_hook.install)
+    ran = []
+    own, plain = threading.Thread(), threading.Thread(target=ran.append, args=(1,))
+    own.run = work = lambda: ran.append(2)
+
+    def twice():
+        for thread in (own, plain):
+            thread.start()
+            thread.join(10)
+            with pytest.raises(RuntimeError, match="once"):
+                thread.start()
+
+    if inside:
+        trial.invoke(lambda event, context: twice())
+    else:
+        twice()
+    assert sorted(ran) == [1, 2]
+    assert vars(own)["run"] is work
+    assert "run" not in vars(plain)
 
 
 # --- a stack that is full ---------------------------------------------------------------------------------------------

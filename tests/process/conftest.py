@@ -15,7 +15,7 @@ from coldspan_console.platform import Function, LocalLambda
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layer" / "recorder"
 
-# What every program begins with: the real runtime's loop over a scripted client, and the recorder as the layer starts it.
+# What every program begins with: the real runtime's loop over a scripted client, and the recorder as the layer has it.
 PRELUDE = """
 import sys, os, json
 from support.runtime_loop import Runtime, SetAttribute, request
@@ -61,7 +61,7 @@ class Run(SimpleNamespace):
 
 @pytest.fixture
 def program():
-    """Run a program after PRELUDE in a fresh interpreter: `program(text, *flags, path=..., **variables)` gives a Run."""
+    """Run a program after PRELUDE in a fresh interpreter: `program(text, *flags, path=..., **names)` gives a Run."""
 
     def run(text, *flags, prelude=PRELUDE, layer=LAYER / "python", **variables):
         environment = {

@@ -111,7 +111,7 @@ def handler(event, context):
 
 def pooled(event, context):
     import warnings
-    warnings.simplefilter("ignore", DeprecationWarning)  # Python's own: pools fork while threads of theirs run, or do not
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, of threads of the pools
     fork = multiprocessing.get_context("fork")
     with fork.Pool(1) as pool:
         results = pool.map(square, range(4))

@@ -8,8 +8,8 @@ import pytest
 from support.servers import Stub
 
 FORBIDDEN = [
-    "asyncio", "botocore", "boto3", "dataclasses", "datetime", "decimal", "http.client", "importlib.metadata", "inspect",
-    "opentelemetry", "pkg_resources", "random", "socket", "ssl", "typing", "urllib.request", "uuid", "wrapt",
+    "asyncio", "botocore", "boto3", "dataclasses", "datetime", "decimal", "http.client", "importlib.metadata",
+    "inspect", "opentelemetry", "pkg_resources", "random", "socket", "ssl", "typing", "urllib.request", "uuid", "wrapt",
 ]  # fmt: skip
 
 # Everything that a function may do with us, once.
@@ -85,7 +85,8 @@ def test_recording_loads_none_of_the_heavy_modules_promise_5(local):
     assert "coldspan.drain.flush" in layered
     assert "coldspan.core.xray" in layered
     assert (layered - bare) & set(FORBIDDEN) == set()
-    light = {"_contextvars", "contextvars", "_json", "_random", "_socket", "encodings.utf_8_sig"}  # the last: site's own
+    # the last is site's own
+    light = {"_contextvars", "contextvars", "_json", "_random", "_socket", "encodings.utf_8_sig"}
     assert {name for name in layered - bare if not name.startswith("coldspan")} <= light
 
 

@@ -1,4 +1,4 @@
-"""Signals, freezes and threads on the real runtime: what the platform does to a process, and what a function leaves behind."""
+"""Signals, freezes and threads on the real runtime: what the platform does to a process, what a function leaves."""
 
 import os
 import signal
@@ -50,7 +50,8 @@ def test_sigterm_ends_the_process_as_without_us_promise_2(local, reaction, busy)
             platform.wait_idle()
         else:
             if not busy and reaction != "dies":
-                platform.submit(Invocation(request_id="r2"))  # the runtime's thread that waits for it holds the exit back
+                # the runtime's thread that waits for it holds the exit back
+                platform.submit(Invocation(request_id="r2"))
             platform.wait_exit()
         code = platform.exit_code
         platform.close()

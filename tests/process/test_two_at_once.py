@@ -1,4 +1,4 @@
-"""Two invocations in one process, on two threads, through the real seam: they never mix, and the drain sends each once."""
+"""Two invocations in one process, on two threads, through the real seam: they never mix, each is sent once."""
 
 import http.client
 import json

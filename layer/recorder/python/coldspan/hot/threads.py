@@ -45,7 +45,7 @@ def _carrier(scope: "Scope") -> "Callable[..., Any]":
 def _install_thread(module: "Any", scope: "Scope", patches: "Patches") -> None:
     position, current = scope.position, scope.current
 
-    def carry(thread: "Any", node: "Call | Invocation") -> None:
+    def carry(thread: "Any", node: "Call | Invocation") -> bool:
         inner = thread.run
 
         def run() -> "Any":
@@ -58,20 +58,22 @@ def _install_thread(module: "Any", scope: "Scope", patches: "Patches") -> None:
                 raise
 
         # An attribute of the instance, because the interpreter calls `self.run` in whatever context it prepares.
-        if "run" not in vars(thread):
-            thread.run = run
+        if "run" in vars(thread):  # the customer's own
+            return False
+        thread.run = run
+        return True
 
     carry = scope.buffer.shielded(carry)
 
     def make(original: "Any") -> "Any":
         def start(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             node = position()
-            if node is not None:
-                carry(self, node)
+            carries = node is not None and carry(self, node)
             try:
                 return original(self, *args, **kwargs)
             except BaseException as error:
-                vars(self).pop("run", None)
+                if carries:
+                    vars(self).pop("run", None)
                 drop_own_frame(error)
                 raise
 
