@@ -63,12 +63,12 @@ def _install_thread(module: "Any", scope: "Scope", patches: "Patches") -> None:
         thread.run = run
         return True
 
-    carry = scope.buffer.shielded(carry)
+    prepare = scope.buffer.shielded(carry)
 
     def make(original: "Any") -> "Any":
         def start(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
             node = position()
-            carries = node is not None and carry(self, node)
+            carries = node is not None and prepare(self, node)
             try:
                 return original(self, *args, **kwargs)
             except BaseException as error:
