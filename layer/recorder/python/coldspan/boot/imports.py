@@ -1,15 +1,18 @@
 """The import hook: runs a hook right after its library has been executed, and times imports while all starts.
 
-No frame of ours is on the stack while a module is executed, so import errors keep their tracebacks: the finder gives
-the spec that the other finders found, but of a class on which the import system's own `spec._initializing = False` (set
-when a module is done or has failed) is a property. Reloads and lazy loaders do not set it; for these two, and only for
-modules in the table, the loader's `exec_module` is wrapped.
+No frame of ours stays in a traceback, so import errors look as they do without us. For the libraries in its table the
+finder gives the spec that the other finders found, but of a class on which the import system's own
+`spec._initializing = False` (set when a module is done or has failed) is a property. Reloads and lazy loaders do not
+set it; for these two the loader's `exec_module` is wrapped. Until the environment has started, the import system's
+`_find_and_load` is timed: it is called once for each module that is not loaded yet, and put back afterwards.
 """
 
 import sys
-from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 from time import monotonic_ns
+
+import _frozen_importlib
+from _frozen_importlib import ModuleSpec
 
 from coldspan.hot.patch import MARK, drop_own_frame
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Step = Callable[..., None]
+    Entry = list[Any]
 
 
 class Watched(ModuleSpec):
@@ -43,12 +47,23 @@ class Watched(ModuleSpec):
 Watched.__name__ = Watched.__qualname__ = "ModuleSpec"  # what repr() shows of a spec while it is loading
 
 
+def _close(tree: "list[Entry]", open_: "list[Entry]", entry: "Entry", total: int, found: bool) -> None:
+    """End an entry of the import tree. What was only looked for, and is not there, has none."""
+    open_.pop()
+    if not found and tree[-1] is entry:
+        tree.pop()
+        return
+    entry[2] = total
+    entry[3] += total
+    if open_:
+        open_[-1][3] -= total
+
+
 class Finder:
     """The one entry of ours in sys.meta_path.
 
-    `table` maps a module's name to the function to call with the module; `tree` lists [name, depth, total ns, self ns,
-    origin] in the order in which imports began, only those of the thread that starts the environment, until
-    `stop_timing`.
+    `table` maps a module's name to the function to call with the module; `tree` lists [name, depth, total ns, self ns]
+    in the order in which imports began, those of the thread that called `start_timing`, until `stop_timing`.
     """
 
     def __init__(
@@ -62,73 +77,82 @@ class Finder:
         self.done = shielded(self._done)
         self.watch = shielded(self._watch)
         self.run_hook = shielded(self._run_hook)
-        self.thread: "int | None" = get_ident()
         self.tree: "list[list[Any]]" = []
-        self.open: "list[list[Any]]" = []
+        self.timed: "Callable[..., Any] | None" = None
         self.busy: "set[str]" = set()
         setattr(self, MARK, True)
 
+    def start_timing(self) -> None:
+        """Begin the import tree."""
+        original = getattr(_frozen_importlib, "_find_and_load", None)
+        if original is None:
+            return
+        thread, clock, modules, tree = get_ident(), self.clock, sys.modules, self.tree
+        open_: "list[list[Any]]" = []
+
+        def _find_and_load(name: str, import_: "Any") -> "Any":
+            if name in modules or get_ident() != thread:
+                try:
+                    return original(name, import_)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+            entry = [name, len(open_), 0, 0]
+            tree.append(entry)
+            open_.append(entry)
+            began = clock()
+            try:
+                module = original(name, import_)
+            except BaseException as error:
+                found = not isinstance(error, ModuleNotFoundError) or error.name != name
+                _close(tree, open_, entry, clock() - began, found)
+                drop_own_frame(error)
+                raise
+            _close(tree, open_, entry, clock() - began, True)
+            return module
+
+        self.timed = _find_and_load
+        _find_and_load.__wrapped__ = original  # type: ignore[attr-defined]
+        _frozen_importlib._find_and_load = _find_and_load  # type: ignore[attr-defined]
+
     def stop_timing(self) -> None:
-        """End the import tree: the environment has started."""
-        self.thread = None
-        self.open = []
+        """End the import tree: the environment has started. What somebody else has wrapped since is left alone."""
+        timed, self.timed = self.timed, None
+        if timed is not None and getattr(_frozen_importlib, "_find_and_load", None) is timed:
+            _frozen_importlib._find_and_load = timed.__wrapped__  # type: ignore[attr-defined]
 
     def find_spec(self, name: str, path: "Sequence[str] | None" = None, target: "Any" = None) -> "ModuleSpec | None":
-        """Find through the other finders; None when the module is neither in the table nor to be timed."""
-        timed = self.thread is not None and get_ident() == self.thread
-        if not timed and name not in self.table:
+        """Find through the other finders; None when the module is not in the table."""
+        if name not in self.table or name in self.busy:  # busy: another finder that asks everyone, as we do
             return None
-        if name in self.busy:  # another finder that asks everyone, as we do
-            return None
-        started = self.clock()
         self.busy.add(name)
         try:
             for finder in sys.meta_path:
                 if finder is not self and hasattr(finder, "find_spec"):
                     spec = finder.find_spec(name, path, target)
                     if spec is not None:
-                        self.watch(spec, started if timed else 0, target)
+                        self.watch(spec, target)
                         return spec
         finally:
             self.busy.discard(name)
         return None
 
-    def _watch(self, spec: "Any", started: int, target: "Any") -> None:
-        if target is not None:
-            if spec.name in self.table:
-                self._wrap_loader(spec.loader)
-        elif type(spec) is ModuleSpec and spec.loader is not None:
+    def _watch(self, spec: "Any", target: "Any") -> None:
+        if target is None and type(spec) is ModuleSpec and spec.loader is not None:
             spec.__dict__["_coldspan"] = self
             spec.__class__ = Watched
-            if started:
-                open_ = self.open
-                entry = [spec.name, len(open_), started, 0, spec.origin]
-                self.tree.append(entry)
-                open_.append(entry)
-        elif spec.name in self.table:
+        else:
             self._wrap_loader(spec.loader)
 
-    def _done(self, spec: "Any") -> None:
+    def _done(self, spec: "ModuleSpec") -> None:
         name = spec.name
-        open_ = self.open
-        if open_ and get_ident() == self.thread:
-            entry = open_.pop()
-            while entry[0] != name and open_:  # imports that failed before they were executed
-                entry[2] = 0
-                entry = open_.pop()
-            total = self.clock() - entry[2]
-            entry[2] = total
-            entry[3] += total
-            if open_:
-                open_[-1][3] -= total
-        if name in self.table:
-            module = sys.modules.get(name)
-            if module is None:
-                return
-            if type(module).__name__ == "_LazyModule":
-                self._wrap_loader(object.__getattribute__(module, "__spec__").loader)
-            else:
-                self.run_hook(name, module)
+        module = sys.modules.get(name)
+        if module is None:
+            return
+        if type(module).__name__ == "_LazyModule":
+            self._wrap_loader(object.__getattribute__(module, "__spec__").loader)
+        else:
+            self.run_hook(name, module)
 
     def _run_hook(self, name: str, module: "Any") -> None:
         self.table[name](module)
@@ -157,7 +181,7 @@ class Finder:
                 continue
             spec = getattr(module, "__spec__", None)
             if getattr(spec, "_initializing", False):
-                self.watch(spec, 0, None)
+                self.watch(spec, None)
             elif type(module).__name__ == "_LazyModule":
                 self._wrap_loader(object.__getattribute__(module, "__spec__").loader)
             else:

@@ -79,6 +79,7 @@ def _start(buffer: "Buffer") -> None:
     seam = Seam(scope, finder, _drain)
     hot_scope.active = scope
     sys.meta_path.insert(0, finder)
+    finder.start_timing()
     finder.catch_up()
     os.register_at_fork(after_in_child=buffer.shielded(_after_fork))
     if settings.init_type == "snap-start":
@@ -128,6 +129,7 @@ def stop() -> None:
     restore(patches)
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
+        finder.stop_timing()
     if seam is not None and seam.stdout != 1:
         os.close(seam.stdout)
     finder = seam = hot_scope.active = None

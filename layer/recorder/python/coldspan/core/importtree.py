@@ -2,37 +2,45 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+PACKAGES = 100
 MODULES = 2_000  # listed at most; the sums always count all
 
 
-def summarise(tree: "list[list[Any]]", task_root: str, layer_roots: "tuple[str, ...]") -> "dict[str, Any]":
+def summarise(
+    tree: "list[list[Any]]", origin_of: "Callable[[str], str | None]", task_root: str, layer_roots: "tuple[str, ...]"
+) -> "dict[str, Any]":
     """Give the import tree as a dict that JSON can carry.
 
-    Takes:  [name, depth, total ns, self ns, origin] in the order in which imports began; folders as prefixes of origin.
+    Takes:  [name, depth, total ns, self ns] in the order in which imports began; `origin_of(name)`, the file that a module
+            was loaded from, asked once a package; folders as prefixes of origins.
     Gives:  `import_ms`, `modules`; `split`: self ms of the runtime, the layers and the application; `packages`:
-            [top-level name, where, self ms, modules], the costliest first; `tree`: [name, depth, total ms, self ms], in
-            the order of imports.
+            [top-level name, where, self ms, modules], the costliest first; `tree`: [name, depth, total ms, self ms],
+            in the order of imports.
     """
-    split = {"runtime": 0, "layer": 0, "application": 0}
-    packages: "dict[tuple[str, str], list[int]]" = {}
-    for name, _, _, own, origin in tree:
-        where = _where(origin, task_root, layer_roots)
-        split[where] += own
-        key = (name.partition(".")[0], where)
-        sums = packages.get(key)
+    packages: "dict[str, list[Any]]" = {}
+    lines = []
+    for name, depth, total, own in tree:
+        top = name.partition(".")[0]
+        sums = packages.get(top)
         if sums is None:
-            packages[key] = sums = [0, 0]
-        sums[0] += own
-        sums[1] += 1
-    ranked = sorted(packages.items(), key=lambda item: -item[1][0])
+            where = _where(origin_of(top) or origin_of(name), task_root, layer_roots)
+            packages[top] = sums = [top, where, 0, 0]
+        sums[2] += own
+        sums[3] += 1
+        lines.append([name, depth, total // 1000 / 1000, own // 1000 / 1000])
+    split = {"runtime": 0, "layer": 0, "application": 0}
+    for _, where, own, _ in packages.values():
+        split[where] += own
+    ranked = sorted(packages.values(), key=lambda sums: -sums[2])
     return {
         "import_ms": _ms(sum(split.values())),
         "modules": len(tree),
         "split": {where: _ms(ns) for where, ns in split.items()},
-        "packages": [[name, where, _ms(ns), count] for (name, where), (ns, count) in ranked[:100]],
-        "tree": [[name, depth, _ms(total), _ms(own)] for name, depth, total, own, _ in tree[:MODULES]],
+        "packages": [[top, where, _ms(own), count] for top, where, own, count in ranked[:PACKAGES]],
+        "tree": lines[:MODULES],
     }
 
 
@@ -47,4 +55,4 @@ def _where(origin: "str | None", task_root: str, layer_roots: "tuple[str, ...]")
 
 
 def _ms(ns: int) -> float:
-    return round(ns / 1e6, 3)
+    return ns // 1000 / 1000

@@ -1,6 +1,8 @@
 """The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
 
 import os
+from sys import modules
+from types import ModuleType
 from _thread import allocate_lock
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
@@ -188,7 +190,7 @@ class Drain:
         from coldspan.core.importtree import summarise
 
         layers = ("/opt/", os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + "/")
-        init = summarise(seam.finder.tree, os.environ.get("LAMBDA_TASK_ROOT", ""), layers)
+        init = summarise(seam.finder.tree, _origin, os.environ.get("LAMBDA_TASK_ROOT", ""), layers)
         seam.finder.tree = []
         if seam.init_end_ns:
             init["ms"] = round((seam.init_end_ns - process_start_ns()) / 1e6, 3)
@@ -274,6 +276,15 @@ class Drain:
                     break
         finally:
             del pending[:done]
+
+
+def _origin(name: str) -> "str | None":
+    """The file a module was loaded from; a lazy module is not to be loaded by the question."""
+    module = modules.get(name)
+    if module is None:
+        return None
+    spec = object.__getattribute__(module, "__spec__") if isinstance(module, ModuleType) else None
+    return getattr(spec, "origin", None)
 
 
 def process_start_ns() -> int:
