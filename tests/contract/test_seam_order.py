@@ -231,7 +231,10 @@ def test_a_stdout_that_the_handler_closes_costs_nothing_promise_2(start):
     first, second = platform.invoke(), platform.invoke()
     assert (first.posted.body, second.posted.body) == (b'"closed"', b'"closed"')
     assert platform.exit_code is None
-    assert [document["request_id"] for document in invocation_documents(platform)] == [first.request_id, second.request_id]
+    assert [document["request_id"] for document in invocation_documents(platform)] == [
+        first.request_id,
+        second.request_id,
+    ]
 
 
 def test_a_non_blocking_stdout_that_is_full_keeps_the_record_for_later_promise_4(start):

@@ -1,9 +1,9 @@
-"""The lines go to the function's log, whatever the handler does with its own descriptors; and small promises of the ways in."""
+"""The lines go to the function's log, whatever the handler does with its descriptors; small promises of the ways in."""
 
 import asyncio
 import json
-import os
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_handler_that_gives_descriptor_1_to_a_file_finds_none_of_our_lines_in_
     done = platform.invoke(b'{"n": 2}')
     assert json.loads(done.posted.body) == 0
     assert len([document for document in platform.documents if "Duration" in document]) == 2
-    assert not os.path.exists("/tmp/coldspan-taken")  # noqa: S108
+    assert not Path("/tmp/coldspan-taken").exists()  # noqa: S108
 
 
 def test_an_async_handler_outside_of_lambda_stays_a_coroutine_function(monkeypatch):
@@ -56,7 +56,7 @@ def test_an_async_handler_outside_of_lambda_stays_a_coroutine_function(monkeypat
 
 @pytest.mark.parametrize("status", [404, 500])
 def test_an_http_error_that_leaves_the_handler_is_in_its_own_record(scope, fake_clock, status):
-    """urllib's HTTPError keeps its body unread; the call must not wait for a reader that never comes."""
+    """An HTTPError of urllib keeps its body unread; the call must not wait for a reader that never comes."""
     import http.client
     import urllib.error
     import urllib.request

@@ -7,12 +7,11 @@ set it; for these two the loader's `exec_module` is wrapped. Until the environme
 `_find_and_load` is timed: it is called once for each module that is not loaded yet, and put back afterwards.
 """
 
+import _frozen_importlib
 import sys
+from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 from time import monotonic_ns
-
-import _frozen_importlib
-from _frozen_importlib import ModuleSpec
 
 from coldspan.hot.patch import MARK, drop_own_frame
 
@@ -112,14 +111,15 @@ class Finder:
             return module
 
         self.timed = _find_and_load
-        _find_and_load.__wrapped__ = original  # type: ignore[attr-defined]
-        _frozen_importlib._find_and_load = _find_and_load  # type: ignore[attr-defined]
+        _find_and_load.__wrapped__ = original  # type: ignore[attr-defined]  # a function takes any attribute
+        _frozen_importlib._find_and_load = _find_and_load  # type: ignore[attr-defined]  # private: not in the stubs
 
     def stop_timing(self) -> None:
         """End the import tree: the environment has started. What somebody else has wrapped since is left alone."""
         timed, self.timed = self.timed, None
-        if timed is not None and getattr(_frozen_importlib, "_find_and_load", None) is timed:
-            _frozen_importlib._find_and_load = timed.__wrapped__  # type: ignore[attr-defined]
+        original = getattr(timed, "__wrapped__", None)
+        if original is not None and getattr(_frozen_importlib, "_find_and_load", None) is timed:
+            _frozen_importlib._find_and_load = original  # type: ignore[attr-defined]  # private: not in the stubs
 
     def find_spec(self, name: str, path: "Sequence[str] | None" = None, target: "Any" = None) -> "ModuleSpec | None":
         """Find through the other finders; None when the module is not in the table."""

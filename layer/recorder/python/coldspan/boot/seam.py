@@ -151,7 +151,7 @@ class Seam:
             self.scope.outside = Invocation(
                 "background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall()
             )
-            # A copy: a handler that closes descriptor 1, or gives it to a file of its own, must not find our lines there.
+            # A copy: a handler that closes descriptor 1, or gives it to a file of its own, must not get our lines.
             self.stdout = os.dup(STDOUT)
 
     def begin_again(self) -> None:

@@ -14,8 +14,8 @@ def summarise(
 ) -> "dict[str, Any]":
     """Give the import tree as a dict that JSON can carry.
 
-    Takes:  [name, depth, total ns, self ns] in the order in which imports began; `origin_of(name)`, the file that a module
-            was loaded from, asked once a package; folders as prefixes of origins.
+    Takes:  [name, depth, total ns, self ns] in the order in which imports began; `origin_of(name)`, the file that a
+            module was loaded from, asked once a package; folders as prefixes of origins.
     Gives:  `import_ms`, `modules`; `split`: self ms of the runtime, the layers and the application; `packages`:
             [top-level name, where, self ms, modules], the costliest first; `tree`: [name, depth, total ms, self ms],
             in the order of imports.

@@ -1,10 +1,10 @@
 """The drain: between POST response and GET next, what waits is encoded and sent, within its budget."""
 
 import os
-from sys import modules
-from types import ModuleType
 from _thread import allocate_lock
+from sys import modules
 from time import CLOCK_BOOTTIME, clock_gettime_ns
+from types import ModuleType
 
 from coldspan.core import limits, policy
 from coldspan.core.emf import EmfEncoder
