@@ -5,11 +5,11 @@ class TraceHeader:
     """`Root=1-5759e988-bd86...;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=...` taken apart.
 
     `root` is as in the header, `parent` 16 hex digits or "", `sampled` True only for Sampled=1 (a missing or `?` value
-    is not sampled), `rest` whatever else the header carried, kept for forwarding. Source: X-Ray developer guide,
+    is not sampled), `trace_id` the 32 hex digits of the root, `rest` whatever else the header carried, kept for forwarding. Source: X-Ray developer guide,
     "Tracing header".
     """
 
-    __slots__ = ("flag", "parent", "rest", "root", "sampled")
+    __slots__ = ("flag", "parent", "rest", "root", "sampled", "trace_id")
 
     def __init__(self, root: str, parent: str, flag: str, rest: "list[str]") -> None:
         self.root = root
@@ -17,11 +17,7 @@ class TraceHeader:
         self.flag = flag
         self.sampled = flag == "1"
         self.rest = rest
-
-    @property
-    def trace_id(self) -> str:
-        """32 hex digits, or "" when the root is not of X-Ray's shape."""
-        return self.root[2:10] + self.root[11:] if self.root else ""
+        self.trace_id = root[2:10] + root[11:]
 
 
 def parse(header: "str | None") -> "TraceHeader | None":
