@@ -5,8 +5,8 @@ class TraceHeader:
     """`Root=1-5759e988-bd86...;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=...` taken apart.
 
     `root` is as in the header, `parent` 16 hex digits or "", `sampled` True only for Sampled=1 (a missing or `?` value
-    is not sampled), `trace_id` the 32 hex digits of the root, `rest` whatever else the header carried, kept for forwarding. Source: X-Ray developer guide,
-    "Tracing header".
+    is not sampled), `trace_id` the 32 hex digits of the root, `rest` whatever else the header carried, kept for
+    forwarding. Source: X-Ray developer guide, "Tracing header".
     """
 
     __slots__ = ("flag", "parent", "rest", "root", "sampled", "trace_id")
