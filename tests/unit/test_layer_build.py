@@ -90,6 +90,14 @@ def test_the_byte_code_holds_no_docstrings_and_no_annotations(modules):
             assert "__doc__" not in code.co_names, f"{path}: {code.co_qualname}"
 
 
+def test_each_function_has_the_line_of_its_def_and_no_other(modules):
+    """Line tables were a tenth of the zip; a frame without any line breaks those who format frames."""
+    for path in modules:
+        for code in every_code(code_of(path)):
+            lines = {line for _, _, line in code.co_lines()}
+            assert lines <= {code.co_firstlineno}, f"{path}: {code.co_qualname}"
+
+
 def test_the_built_package_is_loaded_from_its_byte_code(built):
     """The artefact would be as slow as the source."""
     code = "import coldspan.boot.start as m; print(m.__cached__, m.start.__doc__)"
