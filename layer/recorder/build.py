@@ -4,7 +4,8 @@
 
 /opt is read-only, so Lambda compiles what has no byte code at every cold start. The byte code is unchecked-hash: it is
 loaded without a look at the source, whatever the file times are. It leaves out annotations, docstrings and the lines
-within a function, which cost instructions, memory and bytes and are read by nobody at run time (figures: docs/decisions/0001-byte-code-in-the-layer.md).
+within a function, which cost instructions, memory and bytes and are read by nobody at run time (figures:
+docs/decisions/0001-byte-code-in-the-layer.md).
 """
 
 import argparse
