@@ -18,6 +18,7 @@ def install(seam: "Seam") -> None:
         began = scope.clock()
         scope.reseed()
         seam.buffer.drops.clear()
+        seam.stdout = seam.stdout_now()
         scope.outside.start_ns = began
         scope.outside.epoch_ns = scope.wall()
         seam.restore_ns = scope.clock() - began

@@ -64,7 +64,7 @@ class Seam:
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
-        self.stdout = STDOUT
+        self.stdout: "tuple[int, int] | None" = None  # what descriptor 1 is: see drain.flush
         self.init_end_ns = 0  # CLOCK_BOOTTIME, the clock of a process's start time in /proc
         shielded = self.buffer.shielded
         self.steps = (shielded(self.describe), shielded(self.enter), shielded(self.succeed), shielded(self.fail))
@@ -151,8 +151,15 @@ class Seam:
             self.scope.outside = Invocation(
                 "background", "", self.scope.new_id(), self.scope.clock(), self.scope.wall()
             )
-            # A copy: a handler that closes descriptor 1, or gives it to a file of its own, must not get our lines.
-            self.stdout = os.dup(STDOUT)
+            self.stdout = self.stdout_now()
+
+    def stdout_now(self) -> "tuple[int, int] | None":
+        """Device and inode of what descriptor 1 refers to; None when it is closed."""
+        try:
+            status = os.fstat(STDOUT)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def begin_again(self) -> None:
         """A new process began with a copy of us: nothing that waits here is ours to send, nor is what is running."""
@@ -165,7 +172,6 @@ class Seam:
         scope.current.set(None)
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
         self.started = False
-        self.stdout = STDOUT  # Managed Instances give each worker another, before its handler is imported
         self.init_end_ns = 0
         self.init_started_ns = scope.clock()
 

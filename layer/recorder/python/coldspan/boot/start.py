@@ -130,6 +130,4 @@ def stop() -> None:
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
         finder.stop_timing()
-    if seam is not None and seam.stdout != 1:
-        os.close(seam.stdout)
     finder = seam = hot_scope.active = None

@@ -50,6 +50,7 @@ class Drain:
         self.last_ns = 0
         self.carried_ns = 0  # what the last drain spent after it had encoded its last record
         self.encoded_ns = 0
+        self.stdout_is_ours: "bool | None" = None  # looked up once a drain
         self.facts: "dict[str, Any]" = {"function_version": settings.version, "memory_mb": settings.memory_mb}
         if settings.problems:
             self.facts["settings_refused"] = settings.problems
@@ -86,6 +87,7 @@ class Drain:
         init_calls = [call for call in strays if call.owner is seam.init]
         late = [call for call in strays if call.owner is not seam.init]
         self.encoded_ns = began
+        self.stdout_is_ours = None
         for index, record in enumerate(waiting):
             if not self.encode(record, init_calls, late if index == 0 else ()):
                 self._lose("records_unencodable", self.taken)
@@ -245,7 +247,10 @@ class Drain:
             self._queue(self.send_datagram, datagram, None)
 
     def _write(self, line: bytes) -> bool:
-        return stdout.write(line, self.seam.stdout)
+        """Write to stdout; not while a handler has a file of its own in its place, which must not get our lines."""
+        if self.stdout_is_ours is None:
+            self.stdout_is_ours = self.seam.stdout in (None, self.seam.stdout_now())
+        return self.stdout_is_ours and stdout.write(line)
 
     def _send_datagram(self, datagram: bytes) -> bool:
         reason = self.daemon.send(datagram) if self.daemon is not None else "xray_send_failed"

@@ -7,21 +7,21 @@ from coldspan.core.buffer import raised_by_signal
 STDOUT = 1
 
 
-def write(line: bytes, descriptor: int = STDOUT) -> bool:
-    """Write the whole line (bytes, newline included) to a descriptor. False when nothing of it could be written.
+def write(line: bytes) -> bool:
+    """Write the whole line (bytes, newline included) to stdout. False when nothing of it could be written.
 
     By file descriptor, because sys.stdout may be the customer's own; one write a line, because the platform makes one
     log event of each. A line that has begun is finished: half of one would spoil the next.
     """
     try:
-        sent = os_write(descriptor, line)
+        sent = os_write(STDOUT, line)
     except OSError as error:
         if raised_by_signal(error):
             raise
         return False
     while sent < len(line):
         try:
-            sent += os_write(descriptor, line[sent:])
+            sent += os_write(STDOUT, line[sent:])
         except BlockingIOError:
             continue
         except OSError as error:
