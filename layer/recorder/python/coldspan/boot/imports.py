@@ -46,10 +46,10 @@ class Watched(ModuleSpec):
 Watched.__name__ = Watched.__qualname__ = "ModuleSpec"  # what repr() shows of a spec while it is loading
 
 
-def _close(tree: "list[Entry]", open_: "list[Entry]", entry: "Entry", total: int, found: bool) -> None:
-    """End an entry of the import tree. What was only looked for, and is not there, has none."""
-    open_.pop()
-    if not found and tree[-1] is entry:
+def _failed(tree: "list[Entry]", open_: "list[Entry]", error: BaseException, total: int) -> None:
+    """End the innermost entry of the import tree by an error. What was only looked for, and is not there, has none."""
+    entry = open_.pop()
+    if isinstance(error, ModuleNotFoundError) and error.name == entry[0] and tree[-1] is entry:
         tree.pop()
         return
     entry[2] = total
@@ -103,11 +103,15 @@ class Finder:
             try:
                 module = original(name, import_)
             except BaseException as error:
-                found = not isinstance(error, ModuleNotFoundError) or error.name != name
-                _close(tree, open_, entry, clock() - began, found)
+                _failed(tree, open_, error, clock() - began)
                 drop_own_frame(error)
                 raise
-            _close(tree, open_, entry, clock() - began, True)
+            total = clock() - began
+            open_.pop()
+            entry[2] = total
+            entry[3] += total
+            if open_:
+                open_[-1][3] -= total
             return module
 
         self.timed = _find_and_load
