@@ -5,7 +5,7 @@ from coldspan.core import limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypeVar
 
     from coldspan.core.record import Call, Invocation
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 _TAKES_ARGS = 0x04  # inspect.CO_VARARGS
+_TAKES_MORE = 0x0C  # and inspect.CO_VARKEYWORDS
 
 
 class Buffer:
@@ -53,19 +54,68 @@ class Buffer:
     def shielded(self, step: "Callable[P, R]") -> "Callable[P, R | None]":
         """Wrap a step of ours so that its fault costs one count and gives None: the recorder's only broad except."""
         name = step.__name__
+        count = _count_of_args(step)
+        run: "Any" = step
+        guarded: "Any"
+        # Calls that name their arguments cost half of those that pass on `*args`; the handler stands in each, because
+        # at the limit of the stack a call of ours, to handle a RecursionError, would raise the next one.
+        if count == 1:
 
-        def guarded(*args: "P.args", **kwargs: "P.kwargs") -> "R | None":
-            try:
-                return step(*args, **kwargs)
-            except Exception as error:  # the contract: a fault of ours is counted, never raised
-                # No call for a RecursionError: at the limit of the stack, it would raise the next one.
-                if type(error) is not RecursionError and raised_by_signal(error):
-                    raise
-                errors = self.errors
-                errors[name] = errors[name] + 1 if name in errors else 1
-                return None
+            def guarded(a: "Any") -> "Any":
+                try:
+                    return run(a)
+                except Exception as error:
+                    if type(error) is not RecursionError and raised_by_signal(error):
+                        raise
+                    errors = self.errors
+                    errors[name] = errors[name] + 1 if name in errors else 1
+                    return None
 
-        return guarded
+        elif count == 2:
+
+            def guarded(a: "Any", b: "Any") -> "Any":
+                try:
+                    return run(a, b)
+                except Exception as error:
+                    if type(error) is not RecursionError and raised_by_signal(error):
+                        raise
+                    errors = self.errors
+                    errors[name] = errors[name] + 1 if name in errors else 1
+                    return None
+
+        elif count == 3:
+
+            def guarded(a: "Any", b: "Any", c: "Any") -> "Any":
+                try:
+                    return run(a, b, c)
+                except Exception as error:
+                    if type(error) is not RecursionError and raised_by_signal(error):
+                        raise
+                    errors = self.errors
+                    errors[name] = errors[name] + 1 if name in errors else 1
+                    return None
+
+        else:
+
+            def guarded(*args: "Any", **kwargs: "Any") -> "Any":
+                try:
+                    return run(*args, **kwargs)
+                except Exception as error:  # the contract: a fault of ours is counted, never raised
+                    if type(error) is not RecursionError and raised_by_signal(error):
+                        raise
+                    errors = self.errors
+                    errors[name] = errors[name] + 1 if name in errors else 1
+                    return None
+
+        return guarded  # type: ignore[no-any-return]  # its arguments depend on the count
+
+
+def _count_of_args(step: "Any") -> int:
+    """How many arguments a step takes, all by position; -1 when that is not fixed."""
+    code = getattr(step, "__code__", None)
+    if code is None or step.__defaults__ or code.co_kwonlyargcount or code.co_flags & _TAKES_MORE:
+        return -1
+    return int(code.co_argcount) - hasattr(step, "__self__")
 
 
 def raised_by_signal(error: "BaseException") -> bool:
