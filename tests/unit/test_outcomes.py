@@ -9,6 +9,7 @@ import botocore
 import pytest
 
 from coldspan.core import outcomes
+from coldspan.hot.aws_call import load, rule_for
 from support import service_models
 
 EXCLUSIONS = Path(__file__).parents[1] / "data" / "outcome_exclusions.toml"
@@ -17,7 +18,7 @@ WALKED = {"1.44.5": (571, 129)}  # botocore's version: suspect members, lists wi
 
 @pytest.fixture(scope="module")
 def table():
-    return outcomes.load()
+    return load()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_every_suspect_member_is_in_the_table_or_excluded_with_a_reason(table, e
     patterns = [pattern for exclusion in exclusions for pattern in exclusion["members"]]
     unjudged = []
     for service, operation, member in sorted(candidates):
-        rule = outcomes.rule_for(table, service, operation)
+        rule = rule_for(table, service, operation)
         if rule is not None and member in members_of(rule):
             continue
         name = f"{service}.{operation}.{member}"
@@ -92,7 +93,7 @@ def test_exclusions_and_table_do_not_both_claim_a_member(table, exclusions, cand
     """What is excluded as harmless is not read as a failure."""
     both = []
     for service, operation, member in candidates:
-        rule = outcomes.rule_for(table, service, operation)
+        rule = rule_for(table, service, operation)
         name = f"{service}.{operation}.{member}"
         patterns = [pattern for exclusion in exclusions for pattern in exclusion["members"]]
         excluded = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
@@ -158,7 +159,7 @@ def read(table, operation, params, answer):
     """What the table reads of an answer: (items, items_failed, cause, error_type, error_text)."""
     service, _, operation = operation.partition(".")
     call = SimpleNamespace(items=None, items_failed=None, cause="", error_type="", error_text="")
-    outcomes.read_outcome(call, outcomes.rule_for(table, service, operation), params, answer)
+    outcomes.read_outcome(call, rule_for(table, service, operation), params, answer)
     return tuple(vars(call).values())
 
 
@@ -337,14 +338,14 @@ def test_answer_is_read_for_what_was_sent_and_what_failed(table, operation, para
 
 def test_rule_for_a_whole_service_leaves_its_reads_alone(table):
     """An old failure that is only looked up is not a failure of the look-up."""
-    assert outcomes.rule_for(table, "lightsail", "GetOperations") is None
-    assert outcomes.rule_for(table, "lightsail", "CreateDisk") is not None
+    assert rule_for(table, "lightsail", "GetOperations") is None
+    assert rule_for(table, "lightsail", "CreateDisk") is not None
 
 
 def test_operation_without_rule_has_none(table):
     """Most calls pay nothing for the table."""
-    assert outcomes.rule_for(table, "dynamodb", "PutItem") is None
-    assert outcomes.rule_for(table, "a-service-of-tomorrow", "PutItem") is None
+    assert rule_for(table, "dynamodb", "PutItem") is None
+    assert rule_for(table, "a-service-of-tomorrow", "PutItem") is None
 
 
 def test_texts_read_from_an_answer_are_bounded(table):

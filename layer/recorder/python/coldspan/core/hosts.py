@@ -1,11 +1,8 @@
 """Names of hosts as tools: what differs from instance to instance becomes `*`, so that a name can be a dimension."""
 
-from functools import lru_cache
-
 _HEX = frozenset("0123456789abcdef")
 
 
-@lru_cache(maxsize=256)  # a function calls few hosts, each many times
 def normalise(host: str) -> str:
     """Give the tool name of a host: lower case, without user, port and final dot; IP addresses are `*`.
 

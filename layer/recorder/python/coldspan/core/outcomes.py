@@ -2,7 +2,6 @@
 
 from coldspan.core import limits
 from coldspan.core.record import ERROR, TIMEOUT
-from coldspan.core.status import READS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,12 +12,6 @@ if TYPE_CHECKING:
 _CODE_KEYS = ("errorcode", "failurecode", "errortype", "exceptiontype", "exceptionname", "reasoncode")
 _TEXT_KEYS = ("message", "reason", "reasons", "description", "detail", "details", "result")
 _CODE_CHARS = 128
-
-
-def load() -> bytes:
-    """Give the rules as bytes; the loader knows zip files too. As a module they would cost six times as much."""
-    loader: "Any" = __spec__.loader
-    return bytes(loader.get_data(__file__.rpartition("outcomes.py")[0] + "outcomes.txt"))
 
 
 class Rule:
@@ -76,21 +69,6 @@ class Term:
         if self.shape == ".":
             return bool(value)
         return (value in self.values) is (self.shape == "=")
-
-
-def rule_for(table: bytes, service: str, operation: str) -> "Rule | None":
-    """Give the Rule for an operation of boto3's client `service`, or None. To be asked once for each operation."""
-    found = None
-    at = table.find(b"\n%s\n " % service.encode()) + len(service) + 2
-    while at > len(service) + 1 and table.startswith(b" ", at):
-        end = table.index(b"\n", at)
-        names, items, failed = table[at:end].decode().split()
-        if operation in names.split(","):
-            return Rule(items, failed)
-        if names == "*" and not operation.startswith(READS):
-            found = Rule(items, failed)
-        at = end + 1
-    return found
 
 
 def count_items(rule: "Rule", params: "dict[str, Any]") -> "int | None":

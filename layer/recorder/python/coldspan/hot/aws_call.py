@@ -1,17 +1,19 @@
 """What the hooks of botocore and aiobotocore share: the steps of an AWS call, from its parameters to how it ended."""
 
-from coldspan.core import limits, outcomes
+from coldspan.core import limits
 from coldspan.core.others import others_trace
 from coldspan.core.record import AWS, CANCELLED, CONNECTION, ERROR, PARSE, SERIALIZE, TIMEOUT, Call
-from coldspan.core.status import CANCELLATION, is_throttling
+from coldspan.core.status import CANCELLATION, READS, is_throttling
 from coldspan.core.trace import xray_header
-from coldspan.hot.aws_stream import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from coldspan.core.outcomes import Rule
     from coldspan.core.trace import TraceHeader
+    from coldspan.hot.aws_stream import Streams
     from coldspan.hot.scope import Scope
 
 TRACE_HEADER = "X-Amzn-Trace-Id"
@@ -55,7 +57,7 @@ class Plan:
                 stream = payload
             stream = shape.event_stream_name or stream
         self.stream = stream  # the member of the answer that is read later
-        self.rule = outcomes.rule_for(table, self.service, operation)
+        self.rule = rule_for(table, self.service, operation)
         known = found.input_shape.members if found.input_shape is not None else ()
         pairs = _ATTRIBUTES.get(self.service, ())
         self.attributes = tuple([(*pair, pair[1] in _LISTS) for pair in pairs if pair[0] in known])
@@ -65,6 +67,9 @@ class AwsCalls:
     """The AWS calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
     __slots__ = (
+        "_hooks",
+        "_made",
+        "_opened",
         "capture",
         "clock",
         "current",
@@ -72,7 +77,6 @@ class AwsCalls:
         "plans",
         "propagate",
         "scope",
-        "streams",
         "table",
         "trace_parts",
     )
@@ -85,13 +89,37 @@ class AwsCalls:
         self.propagate = scope.settings.xray != "off"
         self.gives_way = scope.settings.xray == "auto"
         self.plans: "dict[tuple[str, str], Plan]" = {}
-        self.table = outcomes.load()
-        self.streams = Streams(scope)
+        self.table = load()
+        # what hooks the classes of streams, once a call answers with the first one
+        self._hooks: "list[Callable[[Streams], None]]" = []
+        self._made: "dict[str, Streams]" = {}
+        self._opened: "Streams | None" = None
         self.trace_parts: "tuple[TraceHeader | None, str, str]" = (
             None,
             "",
             "",
         )  # one tuple, replaced at once: invocations may run side by side
+
+    @property
+    def streams(self) -> "Streams":
+        """The streams being read; their classes are hooked when it is first asked for, as few functions read any."""
+        streams = self._opened
+        if streams is None:
+            from coldspan.hot.aws_stream import Streams
+
+            # Without a lock, which a fork could leave locked: threads that come here together share one object, and
+            # hooking twice does no harm.
+            streams = self._made.setdefault("streams", Streams(self.scope))
+            for hook in self._hooks:
+                hook(streams)
+            self._opened = streams
+        return streams
+
+    def hook_streams(self, hook: "Callable[[Streams], None]") -> None:
+        """Have the classes of streams hooked by `hook` when the first one is answered."""
+        self._hooks.append(hook)
+        if self._opened is not None:
+            hook(self._opened)
 
     def begin(self, client: "Any", operation: str, params: "dict[str, Any]") -> "tuple[Call, Plan] | None":
         """Open the Call of one API call, as (call, plan); None when the invocation holds too many."""
@@ -164,7 +192,9 @@ class AwsCalls:
                 if metadata:
                     note_metadata(call, metadata)
                 if plan.rule is not None:
-                    outcomes.read_outcome(call, plan.rule, params, result)
+                    from coldspan.core.outcomes import read_outcome  # loaded with the rule
+
+                    read_outcome(call, plan.rule, params, result)
                 if self.capture != "off" and (self.capture == "all" or call.error_type or call.items_failed):
                     self.keep_payload(call, params, result, plan.stream)
                 if plan.stream is not None and self.streams.follow(result.get(plan.stream), call):
@@ -188,7 +218,9 @@ class AwsCalls:
             elif call.cause != ERROR:
                 call.http_status = 0
             if plan.rule is not None:
-                call.items = outcomes.count_items(plan.rule, params)
+                from coldspan.core.outcomes import count_items  # loaded with the rule
+
+                call.items = count_items(plan.rule, params)
             if self.capture != "off":
                 self.keep_payload(call, params, response, None)
         finally:
@@ -202,6 +234,32 @@ class AwsCalls:
             response = {key: value for key, value in response.items() if key not in ("ResponseMetadata", stream)}
         settings = self.scope.settings
         call.payload = {"request": capture(params, settings), "response": capture(response, settings)}
+
+
+def load() -> bytes:
+    """Give the rules of outcomes.txt as bytes; the loader knows zip files too. As a module they cost six times more."""
+    loader: "Any" = __spec__.loader
+    return bytes(loader.get_data(__file__.rpartition("hot")[0] + "core/outcomes.txt"))
+
+
+def rule_for(table: bytes, service: str, operation: str) -> "Rule | None":
+    """Give the Rule for an operation of boto3's client `service`, or None. To be asked once for each operation."""
+    found = None
+    at = table.find(b"\n%s\n " % service.encode()) + len(service) + 2
+    while at > len(service) + 1 and table.startswith(b" ", at):
+        end = table.index(b"\n", at)
+        names, items, failed = table[at:end].decode().split()
+        if operation in names.split(","):
+            found = (items, failed)
+            break
+        if names == "*" and not operation.startswith(READS):
+            found = (items, failed)
+        at = end + 1
+    if found is None:
+        return None
+    from coldspan.core.outcomes import Rule  # most functions call nothing that has one
+
+    return Rule(*found)
 
 
 def header_parts(trace: "Any") -> "tuple[str, str]":

@@ -2,7 +2,6 @@
 
 import sys
 
-from coldspan.hot import aws_stream
 from coldspan.hot.aws_call import calls_of
 from coldspan.hot.patch import drop_own_frame, replace
 
@@ -10,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from coldspan.hot.aws_stream import Streams
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
 
@@ -91,4 +91,11 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     checksum_body = getattr(modules.get("botocore.httpchecksum"), "StreamingChecksumBody", None)
     if checksum_body is not None:
         bodies.append(checksum_body)
-    aws_stream.install(bodies, modules["botocore.eventstream"].EventStream, steps.streams, patches)
+    events = modules["botocore.eventstream"].EventStream
+
+    def hook_streams(streams: "Streams") -> None:
+        from coldspan.hot import aws_stream
+
+        aws_stream.install(bodies, events, streams, patches)
+
+    steps.hook_streams(hook_streams)

@@ -3,9 +3,7 @@
 from weakref import ref
 
 from coldspan.core import limits
-from coldspan.core.hosts import normalise
 from coldspan.core.record import CANCELLED, CONNECTION, ERROR, HTTP, TIMEOUT, USER, Call
-from coldspan.hot.propagate import matcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 # Source: OpenTelemetry semantic conventions, http.request.method: RFC 9110, PATCH, QUERY; anything else is `_OTHER`.
 METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "QUERY", "CONNECT", "TRACE"))
 PORTS = {"http": 80, "https": 443}
+_HOSTS = 256
 
 # Names in an exception's line of classes, in this order: urllib3 1.x derives NewConnectionError from its timeout.
 _CAUSES = (
@@ -94,14 +93,15 @@ class Ties(dict):  # type: ignore[type-arg]  # as above
 class HttpCalls:
     """The HTTP calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
-    __slots__ = ("capture", "current", "hidden", "named", "scope", "sent", "unread")
+    __slots__ = ("capture", "current", "hidden", "named", "scope", "sent", "tools", "unread")
 
     def __init__(self, scope: "Scope") -> None:
         settings = scope.settings
         self.scope = scope
         self.current = scope.current
         self.hidden = _hidden(settings)
-        self.named = matcher(settings.propagate)
+        self.named = _matcher(settings)
+        self.tools: "dict[str, str]" = {}  # by host
         self.capture = settings.payloads
         self.sent = Ties(scope.buffer.shielded(self.connection_gone))
         self.unread = Ties(scope.buffer.shielded(self.response_gone))
@@ -121,10 +121,22 @@ class HttpCalls:
             port = PORTS.get(scheme, 0)
         if (host, port) in self.hidden:
             return None
-        call = self.scope.begin(HTTP, normalise(host), method if method in METHODS else "_OTHER")
+        tool = self.tools.get(host)
+        if tool is None:
+            tool = self.tool_of(host)
+        call = self.scope.begin(HTTP, tool, method if method in METHODS else "_OTHER")
         if call is not None:
             call.attributes = {"server.address": host, "server.port": port, "url.scheme": scheme}
         return call
+
+    def tool_of(self, host: str) -> str:
+        """The tool name of a host, kept: a function calls few hosts, each many times."""
+        from coldspan.core.hosts import normalise  # with the first request
+
+        if len(self.tools) >= _HOSTS:
+            self.tools.clear()
+        tool = self.tools[host] = normalise(host)
+        return tool
 
     def fail(self, call: "Call", error: "BaseException") -> None:
         """End a call with an exception, of which only names and text are kept."""
@@ -236,6 +248,14 @@ def _without_urls(text: str) -> str:
         end = next((at for at, char in enumerate(word) if char in " '\"<>),;"), len(word))
         words[index] = word[:end].partition("/")[0].partition("?")[0].rpartition("@")[2] + word[end:]
     return "://".join(words).partition("with url: ")[0]
+
+
+def _matcher(settings: "Settings") -> "Callable[[str], bool] | None":
+    if not settings.propagate:
+        return None
+    from coldspan.hot.propagate import matcher  # only where it was asked for
+
+    return matcher(settings.propagate)
 
 
 def _hidden(settings: "Settings") -> "frozenset[tuple[str, int]]":

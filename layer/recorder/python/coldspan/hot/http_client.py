@@ -9,7 +9,6 @@ import sys
 from coldspan.core.record import AWS, CONNECT, CONNECTION, RECEIVE, SEND, TLS, WAIT
 from coldspan.hot.http_call import Track, add, calls_of
 from coldspan.hot.patch import drop_own_frame, replace
-from coldspan.hot.propagate import headers_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,6 +191,8 @@ class Steps:
         else:
             track = http.sent[id(connection)] = Track(call, False, 0)
         if http.named is not None and call.kind != AWS and http.named(connection._tunnel_host or connection.host):
+            from coldspan.hot.propagate import headers_for  # loaded where hosts are named
+
             there = {line.partition(b":")[0].strip().lower() for line in connection._buffer}
             for name, value in headers_for(call):
                 if name.lower().encode("ascii") not in there:
