@@ -94,7 +94,7 @@ def test_every_kind_of_exception_is_posted_as_without_us_promise_1(both, python)
     done = both("failures.handler", events("failures"), **of_python(python))
     assert len(done["posted"]) == len(cases("failures"))
     assert all(path.endswith("/error") for _, path, _, _ in done["posted"])
-    assert not [body for *_, body in done["posted"] if b"coldspan" in body]
+    assert not [body for *_, body in done["posted"] if b"python/coldspan/" in body]
 
 
 @pytest.mark.parametrize(("python", "version"), runtimes.pairs())
@@ -117,7 +117,7 @@ def test_failures_inside_the_hooked_libraries_are_posted_as_without_us_promise_1
     """An exception that passed through our hooks carries the trace that it would carry without them."""
     done = both("downstream.handler", events("downstream", url=stub.url, dead=stub.dead))
     assert len(done["posted"]) == len(cases("downstream"))
-    assert not [body for *_, body in done["posted"] if b"coldspan" in body]
+    assert not [body for *_, body in done["posted"] if b"python/coldspan/" in body]
     kinds = {json.loads(body).get("errorType") for _, path, _, body in done["posted"] if path.endswith("/error")}
     assert {"ConditionalCheckFailedException", "EndpointConnectionError", "ConnectionError", "HTTPError"} <= kinds
 
@@ -127,7 +127,7 @@ def test_imports_that_fail_inside_the_handler_are_posted_as_without_us_promise_1
     """The import hook leaves no frame in a traceback, and no module half made."""
     done = both("imports.handler", events("imports"), **of_python(python))
     assert len(done["posted"]) == len(cases("imports"))
-    assert not [body for *_, body in done["posted"] if b"coldspan" in body]
+    assert not [body for *_, body in done["posted"] if b"python/coldspan/" in body]
 
 
 def test_a_marshaller_of_the_functions_own_is_used_as_without_us_promise_5(both):
