@@ -51,10 +51,10 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
         return _convert_to_request_dict
 
     def make_parse(original: "Any") -> "Any":
-        def parse(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        def parse(self: "Any", response: "Any", shape: "Any") -> "Any":
             began = clock()
             try:
-                result = original(self, *args, **kwargs)
+                result = original(self, response, shape)
             except BaseException as error:
                 drop_own_frame(error)
                 raise
@@ -70,12 +70,11 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
             operation_model: "Any",
             request_dict: "Any",
             response: "Any" = None,
-            *args: "Any",
-            **kwargs: "Any",
+            caught_exception: "Any" = None,
         ) -> "Any":
             attempted(attempts, response)
             try:
-                return original(self, attempts, operation_model, request_dict, response, *args, **kwargs)
+                return original(self, attempts, operation_model, request_dict, response, caught_exception)
             except BaseException as error:
                 drop_own_frame(error)
                 raise

@@ -34,10 +34,10 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     abandoned = shielded(steps.http.abandon)
 
     def make_endheaders(original: "Any") -> "Any":
-        def endheaders(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        def endheaders(self: "Any", message_body: "Any" = None, *, encode_chunked: "Any" = False) -> "Any":
             track = sending(self)
             try:
-                result = original(self, *args, **kwargs)
+                result = original(self, message_body, encode_chunked=encode_chunked)
             except BaseException as error:
                 if track is not None:
                     send_failed(self, track, error)
@@ -129,22 +129,25 @@ def timed(steps: "Steps", index: int) -> "Callable[[Any], Any]":
     What the method itself adds to CONNECT (the TCP connection under a TLS one) is not counted twice.
     """
     clock = steps.http.scope.clock
-    call_of = steps.http.scope.buffer.shielded(steps.call_of)
+    shielded = steps.http.scope.buffer.shielded
+    call_of = shielded(steps.call_of)
+    note = shielded(steps.secured if index == TLS else steps.connected)
 
     def make(original: "Any") -> "Any":
-        def connect(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        def connect(self: "Any") -> "Any":
             call = call_of(self)
-            began = clock()
-            inner = call.phases[CONNECT] if call is not None and call.phases is not None else 0
+            since = clock()
+            if index == TLS and call is not None and call.phases is not None:
+                since -= call.phases[CONNECT]  # `secured` takes off what stands there then
             try:
-                result = original(self, *args, **kwargs)
+                result = original(self)
             except BaseException as error:
                 if call is not None:
-                    steps.connected(self, call, index, clock() - began, inner)
+                    note(self, call, since)
                 drop_own_frame(error)
                 raise
             if call is not None:
-                steps.connected(self, call, index, clock() - began, inner)
+                note(self, call, since)
             return result
 
         return connect
@@ -155,25 +158,32 @@ def timed(steps: "Steps", index: int) -> "Callable[[Any], Any]":
 class Steps:
     """What is done around http.client's methods."""
 
-    __slots__ = ("clock", "connected", "http")
+    __slots__ = ("clock", "http")
 
     def __init__(self, scope: "Scope") -> None:
         self.http = calls_of(scope)
         self.clock = scope.clock
-        self.connected = scope.buffer.shielded(self.note_connected)
 
     def call_of(self, connection: "Any") -> "Call | None":
         """The call that a connection works for: urllib3 connects before it sends, and then the position tells."""
         track = self.http.sent.get(id(connection))
         return track.call if track is not None else self.http.enclosing()
 
-    def note_connected(self, connection: "Any", call: "Call", index: int, ns: int, inner: int) -> None:
-        """Add the time a connection took; it is no part of the sending that it happened in."""
-        own = ns - ((call.phases[CONNECT] if call.phases is not None else 0) - inner) if index == TLS else ns
-        add(call, index, own)
+    def connected(self, connection: "Any", call: "Call", since: int) -> None:
+        """Add the time that a TCP connection took."""
+        self.add_apart(connection, call, CONNECT, self.clock() - since)
+
+    def secured(self, connection: "Any", call: "Call", since: int) -> None:
+        """Add the time that a TLS connection took, without that of the TCP connection under it."""
+        inner = call.phases[CONNECT] if call.phases is not None else 0
+        self.add_apart(connection, call, TLS, self.clock() - since - inner)
+
+    def add_apart(self, connection: "Any", call: "Call", index: int, ns: int) -> None:
+        """Add time that is no part of the sending that it happened in."""
+        add(call, index, ns)
         track = self.http.sent.get(id(connection))
         if track is not None:
-            track.mark_ns += own
+            track.mark_ns += ns
 
     def sending(self, connection: "Any") -> "Track | Tie | None":
         """The headers are about to leave: a call of our own begins, unless one is open above. Gives its track."""

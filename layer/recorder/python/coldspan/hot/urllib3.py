@@ -41,7 +41,7 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
                 failed(call, args, kwargs, error)
                 drop_own_frame(error)
                 raise
-            answered(call, args, kwargs, response)
+            answered(call, (args, kwargs), response)
             return response
 
         return urlopen
@@ -83,13 +83,14 @@ class Urllib3Steps:
         place = _place(pool, url)
         return http.begin(method, *place) if place is not None else None
 
-    def answered(self, call: "Call", args: "tuple[Any, ...]", kwargs: "dict[str, Any]", response: "Any") -> None:
+    def answered(self, call: "Call", given: "tuple[tuple[Any, ...], dict[str, Any]]", response: "Any") -> None:
         """A response is there; its body has been read (preloaded) or will end the call."""
         http = self.http
         call.http_status = response.status
         if response.retries is not None and response.retries.history:
             _count(call, response.retries)
         if http.capture != "off":
+            args, kwargs = given
             http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"), getattr(response, "_body", None))
         tie = http.unread.get(id(getattr(response, "_original_response", None)))
         if tie is None:
