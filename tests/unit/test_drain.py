@@ -10,7 +10,7 @@ import pytest
 
 from coldspan.boot.seam import Seam
 from coldspan.core import limits
-from coldspan.core.record import HTTP, USER
+from coldspan.core.record import HTTP, USER, Invocation
 from coldspan.drain import stdout
 from coldspan.drain.daemon import Daemon, parse_address
 from coldspan.drain.flush import Drain, others_trace
@@ -178,6 +178,66 @@ def test_invocations_that_wait_for_a_drain_are_bounded_and_counted_promise_4(pla
     assert len(platform.records) == limits.INVOCATIONS_WAITING
     # the drops are told by the first record of the drain
     assert platform.records[0]["dropped"] == {"invocations_buffer_full": 4, "calls_buffer_full": 4}
+
+
+def test_more_failed_calls_than_a_budget_can_encode_are_all_told_in_the_end_promise_4(
+    platform, scope, fake_clock, monkeypatch
+):
+    """300 failing calls must not silence the environment: the record leaves at once, its last calls with the next."""
+    from coldspan.drain import flush
+
+    real = flush.to_result
+
+    def slow(call, *args):
+        fake_clock.advance(ms=1)
+        return real(call, *args)
+
+    monkeypatch.setattr(flush, "to_result", slow)
+    platform.invoke(lambda: [a_call(scope, "api") for _ in range(300)], request_id="many")
+    first = platform.records[0]
+    assert first["request_id"] == "many"
+    assert 0 < first["Calls"] < 300
+    assert first["calls_later"] == 300 - first["Calls"]
+    for number in range(20):
+        platform.invoke(request_id=f"r{number}")
+    told = [call["span_id"] for line in platform.sent for call in line.get("calls", ())]
+    assert len(told) == len(set(told)) == 300
+    assert all("dropped" not in line for line in platform.sent)
+
+
+def test_records_that_waited_and_find_no_time_wait_again_in_order_promise_4(platform, scope, fake_clock, monkeypatch):
+    """A drain that has twenty records to encode encodes some, and keeps the others."""
+    from coldspan.drain import flush
+
+    real = flush.to_result
+
+    def slow(call, *args):
+        fake_clock.advance(ms=30)
+        return real(call, *args)
+
+    for number in range(3):
+        platform.invoke(lambda: a_call(scope), left_ms=15, request_id=f"near{number}")
+    monkeypatch.setattr(flush, "to_result", slow)
+    for number in range(6):
+        platform.invoke(request_id=f"far{number}")
+    told = [record["request_id"] for record in platform.records]
+    assert told == ["near0", "near1", "near2", *(f"far{number}" for number in range(len(told) - 3))]
+    assert len(told) >= 8
+
+
+def test_the_first_drain_is_not_even_loaded_near_the_deadline_promise_3(scope, fake_clock, monkeypatch):
+    """Its modules take time too: a tight cold invocation must not become a timeout by our imports."""
+    import sys
+
+    from coldspan.boot import start
+
+    monkeypatch.setitem(sys.modules, "coldspan.drain.flush", None)  # importing it would raise
+    invocation = Invocation("invocation", "r1", 1, fake_clock.monotonic(), fake_clock.wall())
+    invocation.deadline_ms = fake_clock.wall_ns // 10**6 + 90
+    start._drain(SimpleNamespace(scope=scope), invocation)
+    invocation.deadline_ms += 1_000
+    with pytest.raises(ImportError):
+        start._drain(SimpleNamespace(scope=scope), invocation)
 
 
 def test_a_wall_clock_that_jumps_changes_no_duration(platform, fake_clock):

@@ -107,6 +107,39 @@ def test_a_failing_import_has_the_traceback_it_has_without_us_promise_1(folder, 
     assert "Error" in without
 
 
+def test_a_warning_at_import_names_the_importer_as_it_does_without_us_promise_2(folder, hooked):
+    """warnings.warn(..., stacklevel=2) looks for the first frame that is not the import system's: not for ours."""
+    import warnings
+
+    write(folder, "lib_w.py", "import warnings\nwarnings.warn('old', UserWarning, stacklevel=2)")
+    write(folder, "importer_w.py", "import lib_w")
+    hooked("lib_w")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        import importer_w  # noqa: F401
+    assert [warning.filename.rpartition("/")[2] for warning in caught] == ["importer_w.py"]
+
+
+def test_a_finder_that_raises_shows_no_frame_of_ours_promise_1(folder, hooked):
+    """Another finder may refuse a library by raising; its traceback is the customer's."""
+
+    class Refuses:
+        def find_spec(self, name, path=None, target=None):
+            if name == "lib_x":
+                raise PermissionError(name)
+
+    refuses = Refuses()
+    sys.meta_path.insert(0, refuses)
+    hooked("lib_x")
+    try:
+        with pytest.raises(PermissionError) as raised:
+            importlib.import_module("lib_x")
+    finally:
+        sys.meta_path.remove(refuses)
+    frames = traceback.extract_tb(raised.value.__traceback__)
+    assert not [frame for frame in frames if "coldspan/boot" in frame.filename]
+
+
 def test_a_reload_is_hooked_again(folder, hooked):
     """After a reload the classes are new: patches on the old ones do nothing."""
     write(folder, "lib_e.py", "class Client: pass")

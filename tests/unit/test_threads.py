@@ -210,6 +210,47 @@ def test_a_finished_thread_is_not_held_by_us(carried):
     carried.current.set(None)
 
 
+def test_a_pool_of_interpreters_gets_its_tasks_as_they_are_promise_2(carried):
+    """Python 3.14's InterpreterPoolExecutor pickles its tasks, and our closure cannot be. A stand-in by name."""
+
+    class InterpreterPoolExecutor(ThreadPoolExecutor):
+        pass
+
+    found = {}
+    for kind in (ThreadPoolExecutor, InterpreterPoolExecutor):
+        with kind(1) as pool:
+            pool.submit(int).result()
+            invocation = live(carried)
+            found[kind] = pool.submit(carried.current.get).result() is invocation
+            carried.current.set(None)
+    assert found == {ThreadPoolExecutor: True, InterpreterPoolExecutor: False}
+
+
+@pytest.mark.parametrize("where", ["callback", "pool"])
+def test_what_a_callback_or_a_mapped_task_raises_has_no_frame_of_ours_promise_1(carried, caplog, where):
+    """Both are logged or raised with their traceback."""
+    import multiprocessing.pool
+
+    def broken(*ignored):
+        return 1 // 0
+
+    live(carried)
+    if where == "callback":
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int).add_done_callback(broken)
+        text = caplog.text
+    else:
+        patches = []
+        threads.install(multiprocessing.pool, carried, patches)
+        with multiprocessing.pool.ThreadPool(1) as pool, pytest.raises(ZeroDivisionError) as raised:
+            pool.map(broken, [1])
+        restore(patches)
+        text = "".join(traceback.format_exception(raised.value))
+    carried.current.set(None)
+    assert "ZeroDivisionError" in text
+    assert "coldspan/hot" not in text
+
+
 def test_a_done_callback_keeps_the_invocation(carried):
     """A callback runs on the worker's thread after the task's position has been taken away."""
     invocation = live(carried)

@@ -96,7 +96,7 @@ class Finder:
                 except BaseException as error:
                     drop_own_frame(error)
                     raise
-            entry = [name, len(open_), 0, 0]
+            entry: "Entry" = [name, len(open_), 0, 0]
             tree.append(entry)
             open_.append(entry)
             began = clock()
@@ -114,6 +114,8 @@ class Finder:
                 open_[-1][3] -= total
             return module
 
+        # As if it were the import system's: a warning with stacklevel=2 looks for the first frame that is not.
+        _find_and_load.__code__ = _find_and_load.__code__.replace(co_filename=original.__code__.co_filename)
         self.timed = _find_and_load
         _find_and_load.__wrapped__ = original  # type: ignore[attr-defined]  # a function takes any attribute
         _frozen_importlib._find_and_load = _find_and_load  # type: ignore[attr-defined]  # private: not in the stubs
@@ -137,6 +139,9 @@ class Finder:
                     if spec is not None:
                         self.watch(spec, target)
                         return spec
+        except BaseException as error:
+            drop_own_frame(error)
+            raise
         finally:
             self.busy.discard(name)
         return None

@@ -50,9 +50,6 @@ def start() -> None:
     """
     if seam is not None or not os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         return
-    for entry in sys.meta_path:
-        if hasattr(entry, MARK):
-            return
     buffer = Buffer()
     buffer.shielded(_start)(buffer)
     if "_start" in buffer.errors:
@@ -62,6 +59,8 @@ def start() -> None:
 def _start(buffer: "Buffer") -> None:
     global finder, seam  # one recorder a process is what the platform has
 
+    if any([MARK in getattr(entry, "__dict__", ()) for entry in sys.meta_path]):
+        return  # another copy of us is at work
     settings = Settings(os.environ)
     if not settings.enabled:
         if settings.async_handler:
@@ -116,6 +115,12 @@ def _after_fork() -> None:
 
 def _drain(running: "Seam", invocation: "Invocation") -> None:
     """The first drain loads what drains: after the response, not before it."""
+    from coldspan.core import policy
+
+    elapsed_ns = running.scope.clock() - invocation.start_ns
+    left_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, elapsed_ns)
+    if not policy.may_start(left_ms, policy.FIRST_DRAIN_MS):
+        return  # its record goes with the next invocation's
     from coldspan.drain.flush import Drain
 
     drain = Drain(running)

@@ -21,7 +21,7 @@ RESPONSE_BYTES = 6_291_556
 
 # Ours: what one environment may hold, so that a runaway loop costs counters and not memory.
 CALLS_PER_INVOCATION = 1_000
-CALLS_OUTSIDE = 200  # init, background and late calls waiting for a drain
+CALLS_OUTSIDE = 1_000  # init, background and late calls waiting for a drain
 INVOCATIONS_WAITING = 20
 LINES_WAITING = 500  # encoded lines and datagrams that a drain's budget left over
 METRICS_PER_INVOCATION = 200

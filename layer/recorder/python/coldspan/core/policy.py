@@ -1,5 +1,6 @@
 """What the drain decides, as functions of numbers."""
 
+FIRST_DRAIN_MS = 50  # what the first drain is taken to last: it loads its modules, at a small function's speed
 NEAR_DEADLINE_MS = 20  # a drain that overruns the deadline turns a success into a timeout
 
 LONGEST_MS = 6_000_000  # 90 minutes and a margin: no invocation lasts longer, so a clock that says so is wrong

@@ -7,6 +7,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coldspan.core.record import Call
 
+# Raw text -> masked text: what fails, fails often, and masking costs more than all the rest of a record.
+_masked: "dict[str, str]" = {}
+_MASKED = 128
 _NOT_FAILED = ("ok", "in_flight")
 
 
@@ -67,6 +70,12 @@ def _message(call: "Call", status: str, error_text: bool) -> str:
         elif call.http_status >= 300 and not kind:
             text = "HTTP %d" % call.http_status
         return kind + ": " + text if kind and text else kind or text or status
-    from coldspan.core.mask import mask_text  # most calls end well and never need it
+    raw = kind + ": " + text if kind else text
+    masked = _masked.get(raw)
+    if masked is None:
+        from coldspan.core.mask import mask_text  # most calls end well and never need it
 
-    return mask_text(kind + ": " + text if kind else text)
+        if len(_masked) >= _MASKED:
+            _masked.clear()
+        masked = _masked[raw] = mask_text(raw)
+    return masked

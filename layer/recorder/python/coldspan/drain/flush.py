@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Counts = tuple[dict[str, int] | None, dict[str, int] | None]
 
+CALLS_AT_ONCE = 16  # calls made into records between two looks at the clock
 QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
 FAILED = ("partial", "throttled", "timeout", "error")
 
@@ -49,7 +50,7 @@ class Drain:
         self.taken: "Counts | None" = None
         self.last_ns = 0
         self.carried_ns = 0  # what the last drain spent after it had encoded its last record
-        self.encoded_ns = 0
+        self.encoded_ns = self.encode_until = 0
         self.stdout_is_ours: "bool | None" = None  # looked up once a drain
         self.facts: "dict[str, Any]" = {"function_version": settings.version, "memory_mb": settings.memory_mb}
         if settings.problems:
@@ -80,6 +81,7 @@ class Drain:
             self.last_ns //= 2  # one drain that was held up must not silence an environment whose timeout is short
             return
         until = began + self.settings.flush_ns
+        self.encode_until = began + self.settings.flush_ns // 2  # the other half is for writing
         waiting, self.buffer.waiting = self.buffer.waiting, []
         strays: "list[Call]" = []
         if waiting:  # another thread's drain may have taken this one's record; strays need one to go with
@@ -89,6 +91,9 @@ class Drain:
         self.encoded_ns = began
         self.stdout_is_ours = None
         for index, record in enumerate(waiting):
+            if index and scope.clock() >= self.encode_until:
+                self.buffer.waiting[:0] = waiting[index:]
+                break
             if not self.encode(record, init_calls, late if index == 0 else ()):
                 self._lose("records_unencodable", self.taken)
                 self.taken = None
@@ -106,9 +111,13 @@ class Drain:
         settings, scope = self.settings, self.scope
         self.taken = None
         error_text = settings.error_text
-        results = [to_result(call, error_text) for call in invocation.calls]
-        stray_results = [to_result(call, error_text) for call in late]
+        results = self._results(invocation.calls)
+        stray_results = self._results(late)
+        self.buffer.strays[:0] = late[len(stray_results) :]
+        late = late[: len(stray_results)]
         facts = dict(self.facts)
+        if len(results) < len(invocation.calls):
+            facts["calls_later"] = len(invocation.calls) - len(results)
         if not self.init_told:
             self.tell_init(invocation, facts, [to_result(call, error_text) for call in init_calls])
         self._describe_trigger(invocation, facts)
@@ -141,6 +150,16 @@ class Drain:
                 encoder.drops.clear()
         self._release(invocation, len(results))
         return True
+
+    def _results(self, calls: "Sequence[Call]") -> "list[CallToolResult]":
+        """The records of the first calls, as many as there is time for; always some, so that all are told one day."""
+        error_text, clock, until = self.settings.error_text, self.scope.clock, self.encode_until
+        results = []
+        for call in calls:
+            results.append(to_result(call, error_text))
+            if len(results) % CALLS_AT_ONCE == 0 and clock() >= until:
+                break
+        return results
 
     def _release(self, invocation: "Invocation", told: int) -> None:
         """Let go of the calls; one that ended on another thread while they were encoded goes with the next drain."""
@@ -270,7 +289,9 @@ class Drain:
         done = 0
         try:
             for send, data, counts in pending:
-                if clock() >= until:
+                if (
+                    done and clock() >= until
+                ):  # one leaves in every drain: else a short budget would silence us for good
                     break
                 done += 1  # what raises is lost: sent again, it would raise again
                 told = send(data)

@@ -4,7 +4,7 @@ The file has this name because the runtime client cuts leading frames of files c
 it posts. The wrapper also takes its own frame off what passes through, so the name is the second lock.
 """
 
-from types import CoroutineType
+from types import CoroutineType, FunctionType
 
 from coldspan.hot.patch import MARK, drop_own_frame
 
@@ -37,7 +37,8 @@ def wrap(
     None leaves a coroutine to the runtime. What cannot be called is given back as it is, so that the error is the
     runtime's own.
     """
-    if not callable(handler) or hasattr(handler, MARK):
+    # Only a function can be our wrapper; an object may answer the question for the mark with anything, or raise.
+    if not callable(handler) or (type(handler) is FunctionType and MARK in handler.__dict__):
         return handler
 
     def wrapped(*args: "Any", **kwargs: "Any") -> "Any":

@@ -88,7 +88,7 @@ def _install_executor(module: "Any", scope: "Scope", patches: "Patches") -> None
     def make(original: "Any") -> "Any":
         def submit(self: "Any", /, *args: "Any", **kwargs: "Any") -> "Any":
             node = position()
-            if node is not None and args:
+            if node is not None and args and _runs_here(type(self)):
                 args = (carried, node, *args)
             try:
                 return original(self, *args, **kwargs)
@@ -103,12 +103,25 @@ def _install_executor(module: "Any", scope: "Scope", patches: "Patches") -> None
             node = position()
             if node is None:
                 return original(self, fn)
-            return original(self, lambda future: carried(node, fn, future))
+
+            def carrying(future: "Any") -> "Any":
+                try:
+                    return carried(node, fn, future)
+                except BaseException as error:
+                    drop_own_frame(error)
+                    raise
+
+            return original(self, carrying)
 
         return add_done_callback
 
     replace(module.ThreadPoolExecutor, "submit", make, patches)
     replace(module._base.Future, "add_done_callback", make_callback, patches)
+
+
+def _runs_here(kind: type) -> bool:
+    """Whether an executor runs its tasks in this interpreter; Python 3.14 has one that pickles them for another."""
+    return not any([base.__name__ == "InterpreterPoolExecutor" for base in kind.__mro__])
 
 
 def _install_thread_pool(module: "Any", scope: "Scope", patches: "Patches") -> None:
@@ -121,7 +134,11 @@ def _install_thread_pool(module: "Any", scope: "Scope", patches: "Patches") -> N
                 task = func
 
                 def func(*task_args: "Any", **task_kwargs: "Any") -> "Any":
-                    return carried(node, task, *task_args, **task_kwargs)
+                    try:
+                        return carried(node, task, *task_args, **task_kwargs)
+                    except BaseException as error:
+                        drop_own_frame(error)
+                        raise
 
             try:
                 return original(self, func, *args, **kwargs)
