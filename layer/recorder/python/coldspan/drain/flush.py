@@ -289,9 +289,8 @@ class Drain:
         done = 0
         try:
             for send, data, counts in pending:
-                if (
-                    done and clock() >= until
-                ):  # one leaves in every drain: else a short budget would silence us for good
+                # One leaves in every drain, else a small budget would silence us for good; a budget of 0 is meant so.
+                if clock() >= until and (done or not self.settings.flush_ns):
                     break
                 done += 1  # what raises is lost: sent again, it would raise again
                 told = send(data)
