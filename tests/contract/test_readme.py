@@ -28,6 +28,12 @@ def test_every_make_target_that_is_named_exists():
     assert named <= targets
 
 
+def test_nothing_is_left_to_be_filled_in():
+    """A mark for a figure that never came."""
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        assert not re.findall(r"@[A-Z]{3,}@|TODO|TBD", path.read_text()), path
+
+
 def test_every_link_leads_to_a_file():
     """A link into the repository that leads nowhere."""
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]

@@ -157,11 +157,6 @@ class Emulator:
         """All that was printed."""
         return b"".join(line.text for line in self.lines).decode("utf-8", "replace")
 
-    def kill_emulator(self, number: int = signal.SIGTERM) -> None:
-        """Send the emulator itself a signal: SIGTERM is a shutdown of the environment."""
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, number)
-
     def close(self) -> None:
         """End the emulator and all that it has started, and read what is left of its output."""
         process, self._process = self._process, None
