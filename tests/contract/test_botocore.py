@@ -167,6 +167,58 @@ def test_fault_while_reading_the_answer_ends_the_call_promise_2(scope, server, m
     assert live.open == {}
 
 
+class Unreadable(Exception):
+    """Its text cannot be read."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class WithoutResponse(Exception):
+    """What botocore's own exceptions tell cannot be read."""
+
+    @property
+    def response(self):
+        raise RuntimeError("no response")
+
+
+def failing_with(raised, server):
+    """A client whose customer raises before anything is sent."""
+
+    def refuse(**_):
+        raise raised
+
+    client = make_client("dynamodb", server)
+    client.meta.events.register("before-send", refuse)
+    return client
+
+
+@pytest.mark.expects_errors("fail")
+@pytest.mark.parametrize("kind", [Unreadable, WithoutResponse])
+def test_exception_that_cannot_be_read_fails_its_call_promise_2(scope, server, kind):
+    """A call that failed is told as one that went well, because its exception could not be read."""
+    with hooked(scope) as live:
+        with pytest.raises(kind):
+            failing_with(kind(), server).put_item(**SERVICES["dynamodb"].params)
+        assert scope.position() is live
+    assert only(live)[1].status == "error"
+    assert live.calls[0].error_type == kind.__name__
+    assert scope.buffer.errors == {"fail": 1}
+
+
+def test_text_of_an_exception_is_not_asked_for_when_it_is_off_promise_6(scope, settings, server):
+    """With COLDSPAN_ERROR_TEXT=off neither the customer's `__str__` runs nor is a service's message kept."""
+    settings.error_text = False
+    server.play(error("dynamodb", 400, "ValidationException"))
+    with hooked(scope) as live:
+        with pytest.raises(Unreadable):
+            failing_with(Unreadable(), server).put_item(**SERVICES["dynamodb"].params)
+        with pytest.raises(botocore.exceptions.ClientError):
+            make_client("dynamodb", server).put_item(**SERVICES["dynamodb"].params)
+    told = [(call.error_type, call.error_text) for call in live.calls]
+    assert told == [("Unreadable", ""), ("ValidationException", "")]
+
+
 def test_hook_taken_away_leaves_botocore_as_it_was_promise_7(scope):
     """Off means off."""
     owners = [botocore.client.BaseClient, StreamingBody]

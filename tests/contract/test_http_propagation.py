@@ -1,5 +1,6 @@
 """The trace goes on to the hosts that COLDSPAN_PROPAGATE names, and nothing the customer set or sees is touched."""
 
+import asyncio
 import contextlib
 import http.client
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 import requests
 
-from coldspan.core.record import AWS
+from coldspan.core.record import AWS, CONNECT
 from support.http_clients import CLIENTS, hooked
 from support.http_server import HttpServer, answer, redirect
 
@@ -107,6 +108,85 @@ def test_a_trace_listener_of_the_customers_stays(server, live):
     with httpx.Client(trust_env=False) as client:
         client.get(server.url("/t", "localhost"), extensions={"trace": lambda event, info: heard.append(event)})
     assert any("send_request_headers" in event for event in heard)
+
+
+def spied(module, seen):
+    """Transports that are not httpx's own: (transport, URL) of clients; `seen` gets the extensions each is given."""
+
+    def handle(request):
+        seen.append(set(request.extensions))
+        request.extensions["theirs"] = 1
+        return module.Response(200)
+
+    class Custom(module.BaseTransport):
+        def handle_request(self, request):
+            return handle(request)
+
+    class Around(module.HTTPTransport):
+        def handle_request(self, request):
+            seen.append(set(request.extensions))
+            return super().handle_request(request)
+
+    return {"mock": module.MockTransport(handle), "custom": Custom(), "subclass": Around()}
+
+
+@pytest.mark.parametrize("name", ["mock", "custom", "subclass"])
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_transport_that_is_not_httpxs_own_sees_the_customers_extensions_only_promise_1(server, scope, name, mounted):
+    """A test double or a transport of the customer's is given a listener that it never asked for."""
+    seen, kept = [], []
+
+    def run():
+        transport = spied(httpx, seen)[name]
+        options = {"mounts": {"http://": transport}} if mounted else {"transport": transport}
+        with httpx.Client(trust_env=False, **options) as client:
+            response = client.get(server.url("/t", "localhost"), extensions={"own": 1})
+            kept.append(set(response.request.extensions))
+
+    run()
+    with hooked(scope) as live:
+        run()
+    assert seen[0] == seen[1]
+    assert kept[0] == kept[1]
+    assert "own" in seen[1]
+    assert len(live.calls) == 1
+
+
+def test_an_async_transport_that_is_not_httpxs_own_sees_the_customers_extensions_only_promise_1(server, live):
+    """The same for async clients."""
+    seen = []
+
+    async def handle(request):
+        seen.append(set(request.extensions))
+        return httpx.Response(200)
+
+    class Custom(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            return await handle(request)
+
+    async def main():
+        for transport in (httpx.MockTransport(handle), Custom()):
+            async with httpx.AsyncClient(trust_env=False, transport=transport) as client:
+                await client.get(server.url("/t", "localhost"))
+
+    asyncio.run(main())
+    assert seen == [{"timeout"}, {"timeout"}]
+    assert len(live.calls) == 2
+
+
+def test_httpxs_own_transport_is_heard_in_a_subclass_that_only_configures_it(server, live, fake_clock):
+    """The phases of a call are lost because its transport was given another constructor."""
+    fake_clock.tick_ns = 1000
+
+    class Configured(httpx.HTTPTransport):
+        def __init__(self):
+            super().__init__(retries=1)
+
+    with httpx.Client(trust_env=False, transport=Configured()) as client:
+        client.get(server.url("/t", "localhost"))
+    phases = live.calls[0].phases
+    assert phases is not None
+    assert phases[CONNECT]
 
 
 @pytest.mark.parametrize("client", ["httpx", "httpx_async", "aiohttp"])

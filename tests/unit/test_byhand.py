@@ -155,6 +155,20 @@ def test_error_text_of_a_call_stays_when_it_is_off_promise_6(scope, invocation, 
     assert to_result(invocation.calls[0], error_text=False).message == "ValueError"
 
 
+def test_text_of_an_exception_given_to_fail_is_not_asked_for_when_it_is_off_promise_6(invocation, settings):
+    """Promise 6: with COLDSPAN_ERROR_TEXT=off the customer's `__str__` does not run for us."""
+
+    class Unreadable(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    settings.error_text = False
+    for message in (Unreadable(), "secret"):
+        with coldspan.call("pricing", "quote") as call:
+            call.fail(message)
+    assert [(call.error_type, call.error_text) for call in invocation.calls] == [("Unreadable", ""), ("Error", "")]
+
+
 def test_async_call_of_gathered_tasks_do_not_mix(scope, invocation):
     """Each task has its own position: siblings must not become each other's children."""
 

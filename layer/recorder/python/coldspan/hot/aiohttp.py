@@ -3,7 +3,7 @@
 import sys
 
 from coldspan.core.record import CANCELLED, CONNECT, HTTP, RECEIVE, SEND, WAIT
-from coldspan.hot.http_call import add, calls_of, describe, raised_in, resent
+from coldspan.hot.http_call import add, calls_of, raised_in, resent
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
 
@@ -123,19 +123,23 @@ class AiohttpSteps:
     def answered(self, call: "Call", arguments: "dict[str, Any]", response: "Any") -> None:
         """Status and headers have come; the body may have, too."""
         http = self.http
-        call.http_status = response.status
-        resent(call, len(response.history))
-        if http.capture != "off":
-            http.payload(call, arguments.get("json") or arguments.get("data"))
-        content = response.content
-        if response.status == 101 or content is None or response.closed:
+        try:
+            call.http_status = response.status
+            resent(call, len(response.history))
+            if http.capture != "off":
+                http.payload(call, _body(arguments))
+            content = response.content
+            if response.status != 101 and content is not None and not response.closed:
+                tie = http.unread.tie(response, call, True, http.scope.clock())
+                http.scope.leave(call)
+                key = tie.key
+                ended = self.ended
+                content.on_eof(lambda: ended(key, tie))
+                return
+        except BaseException:
             http.scope.end(call)
-            return
-        tie = http.unread.tie(response, call, True, http.scope.clock())
-        http.scope.leave(call)
-        key = tie.key
-        ended = self.ended
-        content.on_eof(lambda: ended(key, tie))
+            raise
+        http.scope.end(call)
 
     def note_end(self, key: int, tie: "Tie") -> None:
         """The last byte of a body has arrived."""
@@ -146,14 +150,12 @@ class AiohttpSteps:
 
     def failed(self, call: "Call", arguments: "dict[str, Any]", error: "BaseException") -> None:
         """No response came, or not one that the customer gets."""
-        http = self.http
-        status = getattr(error, "status", 0)
-        if type(status) is int:
-            call.http_status = status
-        describe(call, error)
-        if http.capture != "off":
-            http.payload(call, arguments.get("json") or arguments.get("data"))
-        http.scope.end(call)
+        try:
+            status = getattr(error, "status", 0)
+            if type(status) is int:
+                call.http_status = status
+        finally:
+            self.http.fail(call, error, _body(arguments))
 
     def closed(self, response: "Any", error: "BaseException | None") -> None:
         """The response is being closed before its body has come: by choice, or because it broke off."""
@@ -162,14 +164,23 @@ class AiohttpSteps:
             return
         call = tie.call
         add(call, RECEIVE, self.http.scope.clock() - tie.mark_ns)
-        broken = response.content.exception()
-        if broken is None and error is not None:
-            if type(error).__name__ == "CancelledError":
-                call.cause = CANCELLED
-                call.error_type = "CancelledError"
-            elif raised_in(error, response, response.content):
-                broken = error
-        if broken is None:
-            self.http.scope.end(call)
-        else:
-            self.http.fail(call, broken)
+        broken = None
+        try:
+            broken = response.content.exception()
+            if broken is None and error is not None:
+                if type(error).__name__ == "CancelledError":
+                    call.cause = CANCELLED
+                    call.error_type = "CancelledError"
+                elif raised_in(error, response, response.content):
+                    broken = error
+        finally:
+            if broken is None:
+                self.http.scope.end(call)
+            else:
+                self.http.fail(call, broken)
+
+
+def _body(arguments: "dict[str, Any]") -> "Any":
+    """What is sent, as it was given to aiohttp: only one of the two may be."""
+    given = arguments.get("json")
+    return given if given is not None else arguments.get("data")

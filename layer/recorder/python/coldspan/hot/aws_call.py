@@ -209,7 +209,7 @@ class AwsCalls:
         """End a call with an exception."""
         call, plan = begun
         try:
-            describe(call, error)
+            describe(call, error, self.scope.settings.error_text)
             response = getattr(error, "response", None)
             if isinstance(response, dict):
                 note_metadata(call, response.get("ResponseMetadata") or {})
@@ -280,26 +280,28 @@ def note_metadata(call: "Call", metadata: "dict[str, Any]") -> None:
         call.attributes["aws.request_id"] = request_id
 
 
-def describe(call: "Call", error: BaseException) -> None:
+def describe(call: "Call", error: BaseException, with_text: bool) -> None:
     """Write what an exception says of itself into the call; nothing of the exception is kept."""
+    # Known before anything is read that may be the customer's and raise: the call has failed whatever that does.
+    call.error_type = type(error).__name__
+    call.cause = ERROR if isinstance(error, Exception) else CANCELLED
     response = getattr(error, "response", None)
     if isinstance(response, dict) and isinstance(response.get("Error"), dict):
         found = response["Error"]
         call.cause = ERROR
         call.error_type = str(found.get("Code") or type(error).__name__)[:_VALUE_CHARS]
-        call.error_text = str(found.get("Message") or "")[: limits.RAW_TEXT_CHARS]
+        if with_text:
+            call.error_text = str(found.get("Message") or "")[: limits.RAW_TEXT_CHARS]
         reasons = [reason for reason in response.get("CancellationReasons") or () if reason.get("Code") != "None"]
         if reasons and call.attributes is not None:
             call.attributes[CANCELLATION] = str(reasons[0].get("Code"))
             call.items_failed = len(reasons)
         return
-    names = {kind.__name__ for kind in type(error).__mro__}
-    call.error_type = type(error).__name__
-    call.error_text = str(error)[: limits.RAW_TEXT_CHARS]
     if isinstance(error, Exception):
+        names = {kind.__name__ for kind in type(error).__mro__}
         call.cause = next((cause for cause, known in _CAUSES if not known.isdisjoint(names)), ERROR)
-    else:
-        call.cause = CANCELLED
+    if with_text:
+        call.error_text = str(error)[: limits.RAW_TEXT_CHARS]
 
 
 _last: "AwsCalls | None" = None

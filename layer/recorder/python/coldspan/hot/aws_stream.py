@@ -60,7 +60,7 @@ class Streams(dict):  # type: ignore[type-arg]  # as above
         from coldspan.hot.aws_call import describe  # that module stands on this one
 
         try:
-            describe(tie.call, error)
+            describe(tie.call, error, self.scope.settings.error_text)
         finally:
             self.scope.end(tie.call)
 

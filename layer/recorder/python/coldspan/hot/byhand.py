@@ -170,7 +170,7 @@ def _finish(scope: "Scope", by_hand: "ByHand", call: "Call", error: "BaseExcepti
         if error is not None:
             describe(call, error, scope.settings.error_text)
         elif by_hand._failure is not None:
-            _describe_failure(call, *by_hand._failure)
+            _describe_failure(call, scope.settings.error_text, *by_hand._failure)
         if by_hand.items is not None or by_hand.items_failed is not None:
             call.items = _count(scope, by_hand.items)
             call.items_failed = _count(scope, by_hand.items_failed)
@@ -212,13 +212,13 @@ def _is_tool_error(result: "Any") -> bool:
     return getattr(result, "is_error", None) is True or getattr(result, "isError", None) is True
 
 
-def _describe_failure(call: "Call", message: "Any", kind: "Any") -> None:
+def _describe_failure(call: "Call", with_text: bool, message: "Any", kind: "Any") -> None:
     if isinstance(message, BaseException):
-        describe(call, message, True)
+        describe(call, message, with_text)
         return
     call.cause = ERROR
     call.error_type = kind[:_CHARS] if type(kind) is str and kind else "Error"
-    call.error_text = message[: limits.RAW_TEXT_CHARS] if type(message) is str else ""
+    call.error_text = message[: limits.RAW_TEXT_CHARS] if with_text and type(message) is str else ""
 
 
 def describe(call: "Call", error: "BaseException", with_text: bool) -> None:

@@ -93,7 +93,7 @@ class Ties(dict):  # type: ignore[type-arg]  # as above
 class HttpCalls:
     """The HTTP calls of one scope. Its methods are the hooks' steps: the hooks shield them."""
 
-    __slots__ = ("capture", "current", "hidden", "named", "scope", "sent", "tools", "unread")
+    __slots__ = ("capture", "current", "hidden", "named", "scope", "sent", "tools", "unread", "with_text")
 
     def __init__(self, scope: "Scope") -> None:
         settings = scope.settings
@@ -103,6 +103,7 @@ class HttpCalls:
         self.named = _matcher(settings)
         self.tools: "dict[str, str]" = {}  # by host
         self.capture = settings.payloads
+        self.with_text = settings.error_text
         self.sent = Ties(scope.buffer.shielded(self.connection_gone))
         self.unread = Ties(scope.buffer.shielded(self.response_gone))
 
@@ -138,13 +139,22 @@ class HttpCalls:
         tool = self.tools[host] = normalise(host)
         return tool
 
-    def fail(self, call: "Call", error: "BaseException") -> None:
-        """End a call with an exception, of which only names and text are kept."""
-        if not call.end_ns:
-            try:
-                describe(call, error)
-            finally:
-                self.scope.end(call)
+    def fail(self, call: "Call", error: "BaseException", request: "Any" = None) -> None:
+        """End a call with an exception, of which only names and text are kept; `request` is what was sent.
+
+        The exception may be the customer's and raise when it is read: the call has failed and ends all the same.
+        """
+        try:
+            if not call.end_ns:
+                describe(call, error, self.with_text)
+            if request is not None:
+                self.payload(call, request)
+        except BaseException:
+            if not call.error_type and call.http_status < 400:
+                call.error_type, call.cause = type(error).__name__, ERROR
+            raise
+        finally:
+            self.scope.end(call)
 
     def connection_gone(self, tie: "Tie") -> None:
         """A connection was dropped between its request and its response."""
@@ -175,7 +185,7 @@ class HttpCalls:
         call.payload = {
             name: capture(body, self.scope.settings)
             for name, body in pair.items()
-            if body and isinstance(body, (bytes, bytearray, str, dict, list))
+            if isinstance(body, (bytes, bytearray, str, dict, list)) and body
         } or None
 
 
@@ -205,7 +215,7 @@ def resent(call: "Call", count: int) -> None:
         call.attributes["http.request.resend_count"] = count
 
 
-def describe(call: "Call", error: "BaseException") -> None:
+def describe(call: "Call", error: "BaseException", with_text: bool) -> None:
     """Write what an exception says of itself into the call: the class name of its root, its text, its cause."""
     error = _root(error)
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -213,7 +223,7 @@ def describe(call: "Call", error: "BaseException") -> None:
         return
     call.error_type = type(error).__name__
     call.cause = next((cause for cause, known in _CAUSES if not known.isdisjoint(names)), ERROR)
-    if names.isdisjoint(_URL_ERRORS):
+    if with_text and names.isdisjoint(_URL_ERRORS):
         call.error_text = _without_urls(str(error))[: limits.RAW_TEXT_CHARS]
 
 

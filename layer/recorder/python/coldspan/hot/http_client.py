@@ -229,16 +229,21 @@ class Steps:
             phases[WAIT] += now - began
             if not own:
                 phases[SEND] += began - track.mark_ns  # urllib3 sends the body after the headers
-        if not call.http_status or call.kind != AWS:
-            call.http_status = response.status
-        # An answer that urllib raises keeps its body unread for as long as somebody holds the exception, which the
-        # runtime does until after the drain: what such a call has to say is said by its status.
-        refused = own and response.status >= 400
-        if response.fp is None or response.length == 0 or response.status == 101 or refused:
+        try:
+            if not call.http_status or call.kind != AWS:
+                call.http_status = response.status
+            # An answer that urllib raises keeps its body unread for as long as somebody holds the exception, which the
+            # runtime does until after the drain: what such a call has to say is said by its status.
+            refused = own and response.status >= 400
+            if not (response.fp is None or response.length == 0 or response.status == 101 or refused):
+                self.http.unread[id(response)] = Track(call, own, now)
+                return
+        except BaseException:  # the class of the response may be the customer's
             if own:
                 self.http.scope.end(call)
-        else:
-            self.http.unread[id(response)] = Track(call, own, now)
+            raise
+        if own:
+            self.http.scope.end(call)
 
     def answer_failed(self, connection: "Any", track: "Track | Tie", began: int, error: "BaseException") -> None:
         """No response came."""

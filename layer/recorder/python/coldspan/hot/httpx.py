@@ -3,7 +3,7 @@
 import sys
 
 from coldspan.core.record import CONNECT, HTTP, RECEIVE, SEND, TLS, WAIT
-from coldspan.hot.http_call import add, calls_of, describe, resent
+from coldspan.hot.http_call import add, calls_of, resent
 from coldspan.hot.patch import drop_own_frame, replace
 from coldspan.hot.propagate import headers_for
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
 
-    # what `landed` needs: the call, the headers added, the extensions as they were
+    # what `landed` needs: the call, the headers added, the extensions as they were if others were lent
     Kept = tuple[Call, list[tuple[str, str]], Any]
 
 # httpcore's trace events, by what they are named for without their protocol and outcome.
@@ -38,7 +38,7 @@ _EVENTS = {
 def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
     """Hook the clients and responses of httpx, or of httpx2."""
     shielded = scope.buffer.shielded
-    steps = HttpxSteps(scope)
+    steps = HttpxSteps(scope, module)
     began, answered, failed = shielded(steps.began), shielded(steps.answered), shielded(steps.failed)
     prepare, landed, closed = shielded(steps.prepare), shielded(steps.landed), shielded(steps.closed)
     unread = steps.http.unread
@@ -77,7 +77,7 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
 
     def make_single(original: "Any") -> "Any":
         def _send_single_request(self: "Any", request: "Any") -> "Any":
-            kept = prepare(request, False)
+            kept = prepare(self, request, False)
             try:
                 response = original(self, request)
             except BaseException as error:
@@ -93,7 +93,7 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
 
     def make_async_single(original: "Any") -> "Any":
         async def _send_single_request(self: "Any", request: "Any") -> "Any":
-            kept = prepare(request, True)
+            kept = prepare(self, request, True)
             try:
                 response = await original(self, request)
             except BaseException as error:
@@ -142,10 +142,11 @@ def install(module: "Any", scope: "Scope", patches: "Patches") -> None:
 class HttpxSteps:
     """What is done around a client's `send`, each single request in it, and the close of a response."""
 
-    __slots__ = ("http",)
+    __slots__ = ("http", "transports")
 
-    def __init__(self, scope: "Scope") -> None:
+    def __init__(self, scope: "Scope", module: "Any") -> None:
         self.http = calls_of(scope)
+        self.transports = module.HTTPTransport, module.AsyncHTTPTransport
 
     def began(self, request: "Any") -> "Call | None":
         """Begin a call, unless one is open."""
@@ -154,7 +155,7 @@ class HttpxSteps:
         url = request.url
         return self.http.begin(request.method, url.scheme, url.host, url.port) if url.host else None
 
-    def prepare(self, request: "Any", is_async: bool) -> "Kept | None":
+    def prepare(self, client: "Any", request: "Any", is_async: bool) -> "Kept | None":
         """Lend the request our trace headers and a listener for its phases. Gives what `landed` needs.
 
         The request is the customer's, so both are taken off again. Its headers are always a copy that httpx made; its
@@ -165,21 +166,33 @@ class HttpxSteps:
             return None
         if call.kind == HTTP:
             call.http_status = 0  # of the hop before
-        extensions = request.extensions
         added = []
         named = self.http.named
         if named is not None and call.kind == HTTP and named(request.url.host):
             added = [(name, value) for name, value in headers_for(call) if name not in request.headers]
             for name, value in added:
                 request.headers[name] = value
-        if "trace" not in extensions:
-            listener = Listener(self.http, call)
-            request.extensions = {**extensions, "trace": listener.heard_async if is_async else listener.heard}
+        extensions = request.extensions
+        if "trace" in extensions or not self.traces(client._transport_for_url(request.url), is_async):
+            return call, added, None
+        listener = Listener(self.http, call)
+        request.extensions = {**extensions, "trace": listener.heard_async if is_async else listener.heard}
         return call, added, extensions
+
+    def traces(self, transport: "Any", is_async: bool) -> bool:
+        """Whether a transport hands requests to httpcore by httpx's own method: any other would see our listener."""
+        own = self.transports[is_async]
+        kind = type(transport)
+        if kind is own:
+            return True
+        handle = "handle_async_request" if is_async else "handle_request"
+        return next((base for base in kind.__mro__ if handle in vars(base)), None) is own
 
     def landed(self, request: "Any", kept: "Kept", response: "Any") -> None:
         """Take off what was lent; note the status, because a body that is read within the same `send` may break off."""
-        call, added, request.extensions = kept
+        call, added, extensions = kept
+        if extensions is not None:
+            request.extensions = extensions
         if response is not None and (call.kind == HTTP or not call.http_status):
             call.http_status = response.status_code
         for name, _ in added:
@@ -188,37 +201,43 @@ class HttpxSteps:
     def answered(self, call: "Call", request: "Any", response: "Any") -> None:
         """A response is there; its body has been read, or will end the call."""
         http = self.http
-        call.http_status = response.status_code
-        resent(call, len(response.history))
-        if http.capture != "off":
-            http.payload(call, getattr(request, "_content", None), getattr(response, "_content", None))
-        if response.is_closed:
+        try:
+            call.http_status = response.status_code
+            resent(call, len(response.history))
+            if http.capture != "off":
+                http.payload(call, getattr(request, "_content", None), getattr(response, "_content", None))
+            if not response.is_closed:
+                http.unread.tie(response, call, True, 0)
+                http.scope.leave(call)
+                return
+        except BaseException:
             http.scope.end(call)
-        else:
-            http.unread.tie(response, call, True, 0)
-            http.scope.leave(call)
+            raise
+        http.scope.end(call)
 
     def failed(self, call: "Call", request: "Any", error: "BaseException") -> None:
         """No response came, or its body did not."""
-        http = self.http
-        response = getattr(error, "response", None)
-        if response is not None:
-            call.http_status = response.status_code
-        if not call.error_type:
-            describe(call, error)
-        if http.capture != "off":
-            http.payload(call, getattr(request, "_content", None))
-        http.scope.end(call)
+        try:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if type(status) is int:
+                call.http_status = status
+        finally:
+            self.http.fail(call, error, getattr(request, "_content", None))
 
     def closed(self, response: "Any", error: "BaseException | None") -> None:
         """A response is being closed: read to its end, left early, or because of the error that is being handled."""
         tie = self.http.unread.pop(id(response), None)
         if tie is None:
             return
-        if error is not None and getattr(error, "_request", None) is response._request:
-            self.http.fail(tie.call, error)
-        else:
-            self.http.scope.end(tie.call)
+        broken = None
+        try:
+            if error is not None and getattr(error, "_request", None) is response._request:
+                broken = error
+        finally:
+            if broken is None:
+                self.http.scope.end(tie.call)
+            else:
+                self.http.fail(tie.call, broken)
 
 
 class Listener:

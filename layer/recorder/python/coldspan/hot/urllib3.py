@@ -7,7 +7,7 @@ requests and urllib follow redirects above their stack, by a new request each: t
 import sys
 
 from coldspan.core.record import CONNECT, HTTP, TLS
-from coldspan.hot.http_call import calls_of, describe, resent
+from coldspan.hot.http_call import calls_of, resent
 from coldspan.hot.http_client import Steps, timed
 from coldspan.hot.patch import drop_own_frame, replace
 
@@ -86,26 +86,26 @@ class Urllib3Steps:
     def answered(self, call: "Call", given: "tuple[tuple[Any, ...], dict[str, Any]]", response: "Any") -> None:
         """A response is there; its body has been read (preloaded) or will end the call."""
         http = self.http
-        call.http_status = response.status
-        if response.retries is not None and response.retries.history:
-            _count(call, response.retries)
-        if http.capture != "off":
-            args, kwargs = given
-            http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"), getattr(response, "_body", None))
-        tie = http.unread.get(id(getattr(response, "_original_response", None)))
-        if tie is None:
+        try:
+            call.http_status = response.status
+            if response.retries is not None and response.retries.history:
+                _count(call, response.retries)
+            if http.capture != "off":
+                args, kwargs = given
+                http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"), getattr(response, "_body", None))
+            tie = http.unread.get(id(getattr(response, "_original_response", None)))
+            if tie is not None:
+                tie.own = True
+                http.scope.leave(call)
+                return
+        except BaseException:
             http.scope.end(call)
-        else:
-            tie.own = True
-            http.scope.leave(call)
+            raise
+        http.scope.end(call)
 
     def failed(self, call: "Call", args: "tuple[Any, ...]", kwargs: "dict[str, Any]", error: "BaseException") -> None:
         """No response came, or not one that the customer gets."""
-        http = self.http
-        describe(call, error)
-        if http.capture != "off":
-            http.payload(call, args[2] if len(args) > 2 else kwargs.get("body"))
-        http.scope.end(call)
+        self.http.fail(call, error, args[2] if len(args) > 2 else kwargs.get("body"))
 
 
 def _count(call: "Call", retries: "Any") -> None:
