@@ -22,7 +22,6 @@ class Settings:
         "init_type",
         "log_format",
         "log_level",
-        "log_stream",
         "mask_keys",
         "memory_mb",
         "namespace",
@@ -61,7 +60,6 @@ class Settings:
         self.region = get("AWS_REGION", "") or get("AWS_DEFAULT_REGION", "")
         self.init_type = get("AWS_LAMBDA_INITIALIZATION_TYPE", "")
         self.runtime_api = get("AWS_LAMBDA_RUNTIME_API", "")
-        self.log_stream = get("AWS_LAMBDA_LOG_STREAM_NAME", "")
         self.log_format = get("AWS_LAMBDA_LOG_FORMAT", "")
         self.log_level = get("AWS_LAMBDA_LOG_LEVEL", "")
         self.xray_address = "" if get("AWS_SAM_LOCAL") == "true" else get("AWS_XRAY_DAEMON_ADDRESS", "")
