@@ -44,6 +44,11 @@ def main() -> int:
     if not LAYER.is_dir():
         console.print(f"[red]no built layer at {LAYER.relative_to(ROOT)}[/]: run `make layer` first")
         return 2
+    if not any(
+        fnmatch(event.stem, chosen.events) for name in chosen.samples or known for event in demo_events.files(name)
+    ):
+        console.print(f"[red]no event called {chosen.events}[/]: see the folders under events/, such as events/orders")
+        return 2
     try:
         return _run(console, chosen.samples or known, chosen.events, raw=chosen.raw)
     except EmulatorMissingError as error:
@@ -94,10 +99,14 @@ def _introduce(console: Console, emulator: Emulator, moto: "Moto") -> None:
         if emulator.mounting == MOUNTED
         else "in its own folder: this machine allows no mount namespaces, so the start script names the folder instead"
     )
+    marks = "  ".join(f"{mark} {status}" for status, (mark, _) in MARKS.items())
     console.print(
         "The samples of functions/ on the runtime interface emulator (aws-sam-cli) with the real runtime client\n"
         f"(awslambdaric); AWS is moto's server at {moto.url}; the layer is {where}.\n"
         "X-Ray: the emulator hands out no trace header in this mode, so no segment is due.\n"
+        "The samples' packages lie in .venv here, so their imports count as the runtime's; on Lambda they are yours.\n"
+        f"Marks: {marks}.\n"
+        "waited: how old the event was · given back: batch item failures · own time: the recorder's.\n"
     )
 
 
@@ -134,6 +143,7 @@ def _show(
         for _, document in documents:
             console.print_json(json.dumps(document))
     console.print(invocation_tree(record, title, _notes(record, documents, answer)))
+    console.print()
     return True
 
 

@@ -23,7 +23,9 @@ def blocks(language):
 def test_every_make_target_that_is_named_exists():
     """A reader's first command must not fail."""
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"make ([a-z0-9-]+)", " ".join([*blocks("console"), *re.findall(r"`([^`]+)`", README)])))
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    commands = "\n".join([*blocks("console"), *re.findall(r"`(make[^`]*)`", prose)])
+    named = set(re.findall(r"^(?:\$ )?make ([a-z0-9-]+)", commands, re.MULTILINE))
     assert named
     assert named <= targets
 
@@ -74,8 +76,18 @@ def test_the_default_in_the_table_is_the_default(variable, default):
 def test_the_python_block_runs_without_a_recorder():
     """By hand: where nothing records, all of it does nothing."""
     names = {}
-    exec(compile(blocks("python")[0], "README.md", "exec"), names)  # noqa: S102
+    (text,) = [text for text in blocks("python") if "coldspan.tool" in text]
+    exec(compile(text, "README.md", "exec"), names)  # noqa: S102
     assert names["handler"]({}, None) == {"sku": "LAMP-07", "cents": 2990}
+
+
+def test_the_local_block_runs_a_function_and_prints_its_records(tmp_path, capsys):
+    """The way to run one's own function without Docker."""
+    (tmp_path / "app.py").write_text("def handler(event, context):\n    return event\n")
+    (text,) = [text for text in blocks("python") if "LocalLambda" in text]
+    text = text.replace('"fn"', repr(str(tmp_path))).replace('"build/recorder"', repr(str(RECORDER)))
+    exec(compile(text, "README.md", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == "coldspan-test ok\n"
 
 
 def test_the_yaml_block_is_what_the_template_does():

@@ -314,7 +314,7 @@ def test_managed_invocations_are_sent_to_the_daemon_under_the_trace_they_came_wi
 def test_managed_the_client_has_its_answer_while_the_drain_is_still_writing_promise_3(managed, meeting):
     """A drain that cannot get its lines out holds the next event back, never the answer: by the client's own clock."""
     # without the calls' records: this mode's log reader gives up at a line of 64 KB
-    function = managed(environment={"COLDSPAN_DETAIL": "0"})
+    function = managed(environment={"COLDSPAN_DETAIL": "0", "COLDSPAN_FLUSH_MS": "10000", "GATED": "1"})
     together(function, meeting)  # what a cold start tells is always in full
     function.new_records(WORKERS)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -21,25 +21,49 @@ def get(url):
         return error.code
 
 
-def hold_back(port):
-    """Let nothing through to stdout until a byte comes from that port, and make 990 calls to tell of.
+gate = threading.Event()
 
-    The pipe in between takes 4 KB. A socket of our own is no call of the function's: nothing of this is in the record.
-    """
+
+def gate_stdout():
+    """Put a pipe that takes 4 KB in the place of stdout while all starts; what passes it waits at the gate."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     stdout = os.dup(1)
     os.dup2(writing, 1)
     os.close(writing)
-    held = socket.create_connection(("127.0.0.1", port))
+    gate.set()
 
     def forward():
-        with held:
-            held.recv(1)
+        whole = b""
         while data := os.read(reading, 65_536):
-            os.write(stdout, data)
+            whole += data
+            lines, newline, rest = whole.rpartition(b"\n")
+            if newline:  # the workers share what is behind stdout: half a line would meet the other's
+                gate.wait()
+                os.write(stdout, lines + newline)
+                whole = rest
 
     threading.Thread(target=forward, daemon=True).start()
+
+
+if "GATED" in os.environ:
+    gate_stdout()
+
+
+def hold_back(port):
+    """Let nothing through to stdout until a byte comes from that port, and make 990 calls to tell of.
+
+    A socket of our own is no call of the function's: nothing of this is in the record.
+    """
+    gate.clear()
+    held = socket.create_connection(("127.0.0.1", port))
+
+    def release():
+        with held:
+            held.recv(1)
+        gate.set()
+
+    threading.Thread(target=release, daemon=True).start()
     for number in range(990):
         with coldspan.call(f"tool-{number}", "do"):
             pass
