@@ -67,6 +67,8 @@ class LocalLambda:
         self.ledger.watch(self.stdout)
         self.ledger.watch(output.Lines("stderr", err_read))
         variables = self.function.variables(self.server.address, self.daemon and self.daemon.address)
+        # /tmp is the machine's own: the journals of other environments are not this one's to tell of
+        variables.setdefault("COLDSPAN_JOURNAL_DIR", str(self.sandbox.stage / "journal"))
         written = [out_write, err_write]
         if self.framed:
             log_read, log_write = os.pipe()
