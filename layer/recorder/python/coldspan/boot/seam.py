@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from coldspan.boot.imports import Finder
     from coldspan.core.trigger import Described
+    from coldspan.drain.blackbox import BlackBox
     from coldspan.drain.claims import Claimed
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
@@ -37,6 +38,7 @@ class Seam:
 
     __slots__ = (
         "absent",
+        "blackbox",
         "boot_ns",
         "buffer",
         "dead",
@@ -66,6 +68,7 @@ class Seam:
         self.describe_event: "Callable[[Any, Any], Described | None] | None" = None
         self.started = self.journal_tried = False
         self.dead: "list[Claimed]" = []  # journals of killed processes, for the first drain to tell of
+        self.blackbox: "BlackBox | None" = None  # where an exporter is configured
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
@@ -163,11 +166,15 @@ class Seam:
         """Claim the journals of killed processes, begin our own. After init: a fork or a snapshot may come before."""
         self.journal_tried = True
         settings = self.settings
-        if not settings.journal_bytes:
-            return
-        from coldspan.boot.journals import open_journal
+        if settings.export:
+            from coldspan.drain.blackbox import BlackBox
 
-        self.dead, self.scope.journal = open_journal(settings, self.scope)
+            self.blackbox = BlackBox(settings.runtime_api)
+            self.blackbox.greet()  # nobody there is nothing lost
+        if settings.journal_bytes:
+            from coldspan.boot.journals import open_journal
+
+            self.dead, self.scope.journal = open_journal(settings, self.scope)
 
     def stdout_now(self) -> "tuple[int, int] | None":
         """Device and inode of what descriptor 1 refers to; None when it is closed."""
@@ -289,6 +296,10 @@ class Seam:
                 invocation.replay = described[3].get("replay", False)
             if self.scope.journal is not None:
                 self.scope.journal.describe(invocation, described[0])
+        if self.blackbox is not None:
+            from coldspan.core.links import links_of
+
+            invocation.links = links_of(event)
         now = clock()
         invocation.handler_ns = -now
         invocation.overhead_ns += now - entered

@@ -101,6 +101,7 @@ class Invocation:
         "function_arn",
         "handler_ns",  # time inside the handler
         "kind",  # "invocation", "init" or "background"
+        "links",  # trace headers of the event's messages, or None
         "metrics",  # list of (name, value, unit) or None
         "open",  # span id -> Call, begun and not yet ended; dict operations are atomic, a counter would not be
         "outcome",  # "", ok, error, pending, unserialisable, too_large, timeout, crash, out_of_memory, init_error
@@ -137,6 +138,7 @@ class Invocation:
         self.annotations: "dict[str, Any] | None" = None
         self.metrics: "list[tuple[str, Any, str]] | None" = None
         self.dropped: "dict[str, int] | None" = None
+        self.links: "list[str] | None" = None
         self.trigger: "Any" = None
         self._trace: "TraceHeader | None" = None
         self.batch_failures: "int | None" = None
