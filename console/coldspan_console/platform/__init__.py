@@ -1,4 +1,4 @@
-"""A Lambda on loopback: the Runtime, Extensions and Telemetry APIs over HTTP, driving the real awslambdaric in a process of its own.
+"""A Lambda on loopback: its APIs over HTTP, driving the real awslambdaric, and extensions, in processes of their own.
 
 - ledger: what was seen from outside, in the order in which the function did it
 - server: HTTP on loopback; requests in, exchanges out

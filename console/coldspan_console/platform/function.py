@@ -27,8 +27,9 @@ START_SCRIPTS = Path(__file__).parent / "runtime"
 class Function:
     """A function as it is configured.
 
-    `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. `more_layers` are laid over `layer`, in their order. The runtime's folder holds the start scripts and may
-    hold an awslambdaric of its own; when it has none, that of `python`'s site-packages is used.
+    `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. `more_layers` are laid over `layer`, in their order.
+    The runtime's folder holds the start scripts and may hold an awslambdaric of its own; when it has none, that of
+    `python`'s site-packages is used.
     """
 
     task: Path

@@ -1,4 +1,4 @@
-"""What the platform makes of what its APIs see: when init and invocations begin and end, and the events that tell it."""
+"""What the platform makes of what its APIs see: when init and invocations begin and end, and the events of it."""
 
 import json
 import math
@@ -104,7 +104,7 @@ class Lifecycle(Observer):
         self.extensions.open = False
         if not self._runtime_ready:
             self._runtime_ready = True
-            self._emit("initRuntimeDone", initializationType=self.function.init_type, phase=self._phase, status="success")  # fmt: skip
+            self._emit("initRuntimeDone", **self._of_init("success"))
         for one in self.running.values():
             if one.posted_ns and not one.done_ns:
                 one.done_ns = time.monotonic_ns()
@@ -114,8 +114,10 @@ class Lifecycle(Observer):
     def given(self, invocation: "Invocation") -> None:
         """An invocation begins, for the runtime and for the extensions that want to know."""
         self.running[invocation.request_id] = Running(invocation, time.monotonic_ns())
-        arn = {"functionArn": invocation.function_arn} if self.managed else {}
-        self._emit("start", requestId=invocation.request_id, version=self.function.version, **arn, **tracing(invocation))  # fmt: skip
+        told = {"requestId": invocation.request_id, "version": self.function.version}
+        if self.managed:
+            told["functionArn"] = invocation.function_arn
+        self._emit("start", **told, **tracing(invocation))
         if not self.managed:
             self.extensions.invoke(invocation, invocation.given_deadline_ms)
 
@@ -170,8 +172,9 @@ class Lifecycle(Observer):
         """The most that the runtime's process has used; what it was when last asked if it has gone."""
         try:
             status = Path(f"/proc/{self.process_id}/status").read_text("ascii", "replace")
-            self._memory_mb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) >> 10  # fmt: skip
-        except (OSError, StopIteration):
+            (most,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+            self._memory_mb = int(most.split()[1]) >> 10
+        except (OSError, ValueError):
             pass
         return self._memory_mb
 
@@ -210,13 +213,13 @@ class Lifecycle(Observer):
         self._init_ended = True
         self.telemetry.open = False
         self._init_ms = (time.monotonic_ns() - self._began_ns) / NS_PER_MS
-        error = {"errorType": self._init_error} if self._init_error else {}
         if self._init_error:
-            self._emit("initRuntimeDone", initializationType=self.function.init_type, phase=self._phase, status=status, **error)  # fmt: skip
-        self._emit(
-            "initReport", initializationType=self.function.init_type, phase=self._phase, status=status,
-            metrics={"durationMs": round(self._init_ms, 3)}, **error,
-        )  # fmt: skip
+            self._emit("initRuntimeDone", **self._of_init(status))
+        self._emit("initReport", metrics={"durationMs": round(self._init_ms, 3)}, **self._of_init(status))
+
+    def _of_init(self, status: str) -> "dict[str, Any]":
+        told = {"initializationType": self.function.init_type, "phase": self._phase, "status": status}
+        return {**told, "errorType": self._init_error} if self._init_error else told
 
     def _emit(self, kind: str, **record: Any) -> None:
         self.telemetry.emit(f"platform.{kind}", record)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coldspan_console.platform.function import Function
 
 START_S = 20.0
-# Source: Lambda developer guide, "Shutdown phase": 2 s with an external extension, of which the runtime has up to 300 ms.
+# Source: Lambda developer guide, "Shutdown phase": 2 s with an external extension, up to 300 ms of it the runtime's.
 SHUTDOWN_MS = 2_000
 RUNTIME_GRACE_S = 0.3
 # why an environment ends: the status and error type of its invocation's last events
@@ -49,7 +49,7 @@ class LocalLambda:
     ...     done.posted.body, platform.documents  # what the function posted, the EMF documents it printed
 
     The files in extensions/ of the layers are started as external extensions. An environment is ended by kill() or
-    spindown(), with `enforce_deadline` also by an invocation's deadline, or by a process that ends itself; then restart()
+    spindown(), with `enforce_deadline` also by an invocation's deadline, or by a process that ends itself; restart()
     begins the next, with new processes and the same /tmp.
     """
 
@@ -145,8 +145,9 @@ class LocalLambda:
             self.daemon.close()
 
     def _start(self, phase: str) -> None:
-        self.exit_code, self.reason = None, ""
-        self._ended = False
+        with self._ending:
+            self.exit_code, self.reason, self.sandbox.process = None, "", None
+            self._ended = False
         files = self.sandbox.extension_files() if self._extensions else []
         with self.api.changed:
             self.extensions_api.begin(file.name for file in files)
@@ -154,7 +155,8 @@ class LocalLambda:
             self.lifecycle.begin(phase)
         for file in files:
             self._start_extension(file)
-        if files and not self.wait_for(self.extensions_api.are_registered):
+        self.wait_for(lambda: self._ended or self.extensions_api.are_registered())
+        if not self.extensions_api.are_registered():
             raise PlatformTimeoutError(f"not every extension has registered\n{self.text}")
         out_write, err_write = self._pipe("stdout"), self._pipe("stderr")
         variables = self.function.variables(self.server.address, self.daemon and self.daemon.address)
@@ -215,7 +217,8 @@ class LocalLambda:
             found = self.extensions_api.named(name)
             if found is None or SHUTDOWN not in found.events:
                 sandbox.end(process)
-        self.wait_for(lambda: all(one.ended for one in self.extensions_api.extensions if not one.internal), SHUTDOWN_MS / 1_000)  # fmt: skip
+        external = [one for one in self.extensions_api.extensions if not one.internal]
+        self.wait_for(lambda: all(one.ended for one in external), SHUTDOWN_MS / 1_000)
         for process in self.sandbox.extensions.values():
             sandbox.end(process)
         self.sandbox.extensions.clear()

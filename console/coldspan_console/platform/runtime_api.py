@@ -15,7 +15,7 @@ GONE_CHECK_S = 0.05  # how often a waiting request is checked for a client that 
 
 
 class Observer:
-    """What the rest of the platform has to do with an invocation. This one does nothing; `changed` is held meanwhile."""
+    """What the rest of the platform has to do with an invocation: here nothing. It is called with `changed` held."""
 
     def may_give(self) -> bool:
         """Whether an invocation may begin now."""

@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 # Source of names, limits and defaults: Lambda developer guide, "Lambda Telemetry API reference".
 SCHEMA_VERSIONS = ("2022-07-01", "2022-12-13", "2025-01-29")
 TYPES = ("platform", "function", "extension")
-BUFFERING = {"maxItems": (1_000, 10_000, 10_000), "maxBytes": (262_144, 1_048_576, 262_144), "timeoutMs": (25, 30_000, 1_000)}  # fmt: skip
+BUFFERING = {  # least, most, default
+    "maxItems": (1_000, 10_000, 10_000),
+    "maxBytes": (262_144, 1_048_576, 262_144),
+    "timeoutMs": (25, 30_000, 1_000),
+}
 HOSTS = ("sandbox.localdomain", "sandbox")
 RESERVED_PORT = 9001
 ANSWER_S = 5.0
 PAUSE_S = 0.1  # between two tries to deliver
 PAST_COUNT = 1_000  # events kept for those who subscribe later in init
 # what the emulator says in on-demand mode
-NOT_SUPPORTED = Reply(202, b'{"errorMessage":"Telemetry API is not supported","errorType":"Telemetry.NotSupported"}', JSON_TYPE)  # fmt: skip
+NOT_SUPPORTED = refusal("Telemetry.NotSupported", "Telemetry API is not supported", 202)
 
 
 class TelemetryApi:
@@ -180,7 +184,7 @@ class Subscription:
         with contextlib.closing(connection):
             try:
                 connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-                return 200 <= connection.getresponse().status < 300  # noqa: PLR2004 - success
+                return 200 <= connection.getresponse().status < 300
             except (OSError, http.client.HTTPException):
                 return False
 
