@@ -135,7 +135,7 @@ class LocalLambda:
         self._closed = True
         with self._ending:
             self._ended = True
-        started = self.sandbox.process is not None
+        started = bool(self._watchers)
         self.sandbox.close()
         for watcher in self._watchers:
             watcher.join()
