@@ -160,8 +160,6 @@ class LocalLambda:
             raise PlatformTimeoutError(f"not every extension has registered\n{self.text}")
         out_write, err_write = self._pipe("stdout"), self._pipe("stderr")
         variables = self.function.variables(self.server.address, self.daemon and self.daemon.address)
-        # /tmp is the machine's own: the journals of other environments are not this one's to tell of
-        variables.setdefault("COLDSPAN_JOURNAL_DIR", str(self.sandbox.stage / "journal"))
         written = [out_write, err_write]
         if self.framed:
             log_read, log_write = os.pipe()
