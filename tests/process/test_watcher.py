@@ -302,7 +302,7 @@ def test_subprocesses_meet_no_hook_of_ours(program):
 
 
 def test_the_recorder_that_is_stopped_leaves_no_thread_and_no_patch_promise_7(program):
-    """faulthandler's functions are its own again."""
+    """What was patched is as it was."""
     run = program(
         JOURNAL
         + """

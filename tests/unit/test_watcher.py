@@ -371,7 +371,7 @@ def test_faults_of_ours_are_counted_and_the_next_tick_comes_promise_2(world, mon
         raise OSError
 
     monkeypatch.setattr("coldspan.hot.stacks.take", take)
-    world.journal.fault_fd = lambda: [][0]
+    world.journal.fault_fd = None
     world.invocation(3_000)
     world.tick(375)
     world.tick(375)
@@ -403,7 +403,7 @@ def hooked(monkeypatch, scope):
     """A stand-in for the module `faulthandler`, with our hook on it."""
     calls = []
 
-    def dump_traceback_later(timeout, repeat=False, file=None, exit=False):
+    def dump_traceback_later(timeout, repeat=False, file=None, exit=False):  # noqa: A002  # its own name
         if timeout <= 0:
             raise ValueError("timeout must be greater than 0")
         calls.append(timeout)
