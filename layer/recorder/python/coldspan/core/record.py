@@ -91,6 +91,7 @@ class Invocation:
         "closed",  # drained: what ends now is late, what begins now is background
         "cpu_ns",
         "deadline_ms",  # epoch ms, 0 when unknown
+        "deadline_near",  # was still running shortly before its deadline
         "dropped",  # dict reason -> count, or None
         "end_ns",
         "epoch_ns",
@@ -128,7 +129,7 @@ class Invocation:
         self.open: "dict[int, Call]" = {}
         self.deadline_ms = self.end_ns = self.posted_ns = 0
         self.cpu_ns = self.handler_ns = self.overhead_ns = self.state = 0
-        self.closed = self.replay = False
+        self.closed = self.replay = self.deadline_near = False
         self.outcome = self.error_type = self.error_text = self.function_arn = self.tenant_id = self.trace_text = ""
         self.flush = "after_response"
         self.start = "warm"

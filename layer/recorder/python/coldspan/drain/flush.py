@@ -121,6 +121,8 @@ class Drain:
         if not self.init_told:
             self.tell_init(invocation, facts, [to_result(call, error_text) for call in init_calls])
         self._describe_trigger(invocation, facts)
+        if invocation.deadline_near:
+            facts["deadline_near"] = True
         if invocation.error_text:
             from coldspan.core.mask import mask_text
 
