@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from coldspan.boot.imports import Finder
     from coldspan.core.trigger import Described
+    from coldspan.drain.flush import Drain
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
+    from coldspan.hot.watcher import Watcher
 
     Args = tuple[Any, ...]
     Kwargs = dict[str, Any]
@@ -35,22 +37,10 @@ class Seam:
     """The life of the environment: init, then one invocation after the other (one at a time in each thread)."""
 
     __slots__ = (
-        "absent",
-        "boot_ns",
-        "buffer",
-        "describe_event",
-        "drain",
-        "finder",
-        "init",
-        "init_end_ns",
-        "init_started_ns",
-        "restore_ns",
-        "scope",
-        "settings",
-        "started",
-        "stdout",
-        "steps",
-    )
+        "absent", "boot_ns", "buffer", "describe_event", "drain", "drains", "finder", "init", "init_end_ns",
+        "init_started_ns", "journal", "live_by_id", "restore_ns", "scope", "settings", "started", "stdout",
+        "steps", "watch", "watcher",
+    )  # fmt: skip
 
     def __init__(self, scope: "Scope", finder: "Finder", drain: "Callable[..., None]") -> None:
         self.scope = scope
@@ -58,9 +48,14 @@ class Seam:
         self.settings = scope.settings
         self.finder = finder
         self.drain = self.buffer.shielded(drain)
+        self.drains: "dict[str, Drain]" = {}  # the one that the first drain made
         self.absent = True  # until the runtime client's methods are wrapped
         self.describe_event: "Callable[[Any, Any], Described | None] | None" = None
         self.started = False
+        self.journal: "Any" = None
+        self.live_by_id: "dict[int, Invocation]" = {}  # span id -> what has begun and not ended
+        self.watch: "Callable[[Seam, Invocation], None] | None" = None  # starts the watcher, when there is none
+        self.watcher: "Watcher | None" = None
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
@@ -170,6 +165,9 @@ class Seam:
         scope.reseed()
         self.buffer.__init__()  # type: ignore[misc]  # the same object, emptied: every shielded step counts into it
         scope.current.set(None)
+        self.live_by_id.clear()
+        self.drains.clear()
+        self.watcher = None
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
         self.started = False
         self.init_end_ns = 0
@@ -227,6 +225,9 @@ class Seam:
             invocation.start = self._start_kind()
         scope = self.scope
         scope.current.set(invocation)
+        self.live_by_id[invocation.span_id] = invocation
+        if self.watch is not None:
+            self.watch(self, invocation)
         invocation.cpu_ns = -process_time_ns()
         invocation.overhead_ns = scope.clock() - entered
 
@@ -379,6 +380,10 @@ class Seam:
         if not invocation.outcome:
             invocation.outcome = "ok"
         invocation.closed = True
+        self.live_by_id.pop(invocation.span_id, None)
+        watcher = self.watcher
+        if watcher is not None and watcher.holds_for == invocation.span_id:
+            watcher.ended()
         self.scope.current.set(None)
         self.buffer.add_invocation(invocation)
         self.drain(self, invocation)
