@@ -21,7 +21,7 @@ class Journal:
         self.stacks = []
         self.fd = 99
         self.resets = 0
-        self.unlinked = False
+        self.unlinked = self.lost = False
 
     def alive(self, now_ns):
         self.beats.append(now_ns)
@@ -29,7 +29,7 @@ class Journal:
     def sample_rss(self, rss_bytes):
         self.rss = rss_bytes
 
-    def take_stacks(self, text):
+    def take_stacks(self, serial, text):
         self.stacks.append(text)
 
     def fault_fd(self):
@@ -358,6 +358,7 @@ def test_a_journal_that_was_deleted_is_counted_once_and_left_alone(world):
         world.tick(100)
     assert world.journal.beats == []
     assert world.scope.buffer.drops == {"journal_deleted": 1}
+    assert world.journal.lost  # the seam opens another
 
 
 # -- what fails ------------------------------------------------------------------------------------------------------
