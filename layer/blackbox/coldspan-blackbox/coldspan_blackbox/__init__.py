@@ -1,0 +1,1 @@
+"""The black box: the external extension that outlives a kill."""

@@ -1,0 +1,22 @@
+"""Puts the layer's own folder on the search path, and starts the extension or, with --export, its exporters."""
+
+import posix
+import sys
+
+home = __file__.rpartition("/")[0] or "."
+sys.path.insert(0, home)
+try:
+    posix.stat(home + "/coldspan")  # made by the build
+except OSError:
+    sys.path.insert(1, home + "/../../recorder/python")  # in the source tree
+
+if sys.argv[1:2] == ["--export"]:
+    from coldspan_blackbox.limits import confine
+
+    confine()
+    sys.path.append(home + "/vendor")
+    from coldspan_blackbox.exporting.child import main
+else:
+    from coldspan_blackbox.extension import main
+
+main(sys.argv[1:])
