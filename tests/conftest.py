@@ -98,6 +98,9 @@ def default_settings(**changes):
         "init_type": "on-demand",
         "runtime_api": "127.0.0.1:9001",
         "xray_address": "",
+        "journal_bytes": 0,
+        "journal_dir": "",
+        "export": (),
         "log_format": "Text",
         "log_level": "",
     }

@@ -60,7 +60,7 @@ class Run(SimpleNamespace):
 
 
 @pytest.fixture
-def program():
+def program(tmp_path):
     """Run a program after PRELUDE in a fresh interpreter: `program(text, *flags, path=..., **names)` gives a Run."""
 
     def run(text, *flags, prelude=PRELUDE, layer=LAYER / "python", **variables):
@@ -68,6 +68,7 @@ def program():
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(map(str, (layer, ROOT / "tests", ROOT / "console"))),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "COLDSPAN_JOURNAL_DIR": str(tmp_path / "journal"),
             **FUNCTION,
             **variables,
         }

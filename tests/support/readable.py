@@ -32,6 +32,7 @@ def interpreter(folder):
     (folder / "bin").mkdir(parents=True)
     (folder / "lib").mkdir()
     shutil.copy2(base, folder / "bin" / version)
+    (folder / "bin" / "python3").symlink_to(version)
     shutil.copytree(standard, folder / "lib" / version, symlinks=True, ignore=shutil.ignore_patterns(*UNNEEDED))
     shared = sysconfig.get_config_var("INSTSONAME")
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and shared:

@@ -1,21 +1,19 @@
-"""The real runtime interface emulator, out of the aws-sam-cli wheel, with the layer where Lambda mounts it."""
+"""The real runtime interface emulator, out of the aws-sam-cli wheel, with the layers where Lambda mounts them."""
 
 import contextlib
 import http.client
 import os
 import platform
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coldspan_console.platform.sandbox import BY_VARIABLES, MOUNT_SCRIPT, MOUNTED, unshare_command, version_of
+from coldspan_console.platform.sandbox import BY_VARIABLES, MOUNTED, Stage, unshare_command, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from coldspan_console.platform.function import Function
 
 INVOKE_PATH = "/2015-03-31/functions/function/invocations"
+SHUTDOWN_S = 10.0  # its extensions have 2 s
 ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -69,18 +68,20 @@ class Answer:
 class Emulator:
     """One function on the emulator, in on-demand mode, or with `function.max_concurrency` as a Managed Instance.
 
-    The emulator dies of two invocations at once in on-demand mode, so they are made one after the other. `extensions`
-    are started from the layer's `extensions/` folder, but only where the layer could be mounted at /opt.
+    The emulator dies of two invocations at once in on-demand mode, so they are made one after the other. Extensions are
+    started from the layers' `extensions/` folders, but only where these could be mounted at /opt.
     """
 
     def __init__(self, function: "Function", *, timeout_s: int = 10, mounting: "str | None" = None) -> None:
         self.function = function
         self.timeout_s = timeout_s
-        self.mounting = mounting or (MOUNTED if unshare_command() else BY_VARIABLES)
+        self.folders = Stage(
+            function, mounting or (MOUNTED if unshare_command() else BY_VARIABLES), "coldspan-emulator-"
+        )
+        self.mounting = self.folders.mounting
         self.lines: list[Line] = []
         self.changed = threading.Condition()
         self._one_at_a_time = threading.Lock()
-        self._stage = Path(tempfile.mkdtemp(prefix="coldspan-emulator-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._port = 0
@@ -112,18 +113,10 @@ class Emulator:
             "--runtime-interface-emulator-address", f"127.0.0.1:{self._port}",
             "--runtime-api-address", f"127.0.0.1:{runtime_port}",
         ]  # fmt: skip
-        layer = function.layer or self._stage / "no-layer"
-        layer.mkdir(exist_ok=True)
+        variables = self.folders.variables(variables)
         if self.mounting == MOUNTED:
-            (self._stage / "var").mkdir()
-            folders = [layer, function.task, function.runtime, self._stage / "var"]
-            command = [*(unshare_command() or ()), "bash", str(MOUNT_SCRIPT), *map(str, folders), *emulator]
+            command = self.folders.command(*emulator)
         else:
-            variables |= {
-                "COLDSPAN_LOCAL_OPT": str(layer),
-                "LAMBDA_TASK_ROOT": str(function.task),
-                "LAMBDA_RUNTIME_DIR": str(function.runtime),
-            }
             command = [*emulator, str(function.runtime / "bootstrap"), function.handler]
         self._process = subprocess.Popen(
             command, env=variables, cwd=function.task, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -157,18 +150,33 @@ class Emulator:
         """All that was printed."""
         return b"".join(line.text for line in self.lines).decode("utf-8", "replace")
 
+    def runtimes(self) -> list[int]:
+        """The processes that run the function now, by their ids: workers, too."""
+        pids = _descendants(self._process.pid) if self._process is not None else set()
+        return sorted(pid for pid in pids if b"bootstrap.py" in _command_line(pid))
+
+    def shutdown(self) -> int:
+        """End the emulator as a person would, by SIGTERM, so that extensions get their SHUTDOWN; its exit code."""
+        process = self._process
+        assert process is not None, "it has not been started"  # noqa: S101 - a mistake of the caller's
+        started = _descendants(process.pid)
+        process.terminate()
+        try:
+            return process.wait(SHUTDOWN_S)
+        finally:
+            _kill(started)
+            self.close()
+
     def close(self) -> None:
         """End the emulator and all that it has started, and read what is left of its output."""
         process, self._process = self._process, None
         if process is not None:
-            for group in {process.pid, *_descendants(process.pid)}:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(group, signal.SIGKILL)
+            _kill({process.pid, *_descendants(process.pid)})
             process.wait()
             if self._reader is not None:
                 self._reader.join(5)
             process.stdout.close()
-        shutil.rmtree(self._stage, ignore_errors=True)
+        self.folders.close()
 
     def _post(self, event: bytes, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self.timeout_s + 20)
@@ -213,6 +221,18 @@ def _descendants(pid: int) -> set[int]:
                 waiting += (below := {int(number) for number in children.read_text("ascii").split()} - found)
                 found |= below
     return found
+
+
+def _kill(pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _free_ports(count: int) -> list[int]:

@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NOT_FOR_EXTENSIONS = (
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "_AWS_XRAY_DAEMON_ADDRESS",
+    "_AWS_XRAY_DAEMON_PORT",
+    "_HANDLER",
+)
 START_SCRIPTS = Path(__file__).parent / "runtime"
 
 
@@ -15,13 +27,15 @@ START_SCRIPTS = Path(__file__).parent / "runtime"
 class Function:
     """A function as it is configured.
 
-    `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. The runtime's folder holds the start scripts and may
-    hold an awslambdaric of its own; when it has none, that of `python`'s site-packages is used.
+    `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. `more_layers` are laid over `layer`, in their order.
+    The runtime's folder holds the start scripts and may hold an awslambdaric of its own; when it has none, that of
+    `python`'s site-packages is used.
     """
 
     task: Path
     handler: str = "app.handler"
     layer: "Path | None" = None
+    more_layers: "tuple[Path, ...]" = ()
     python: Path = Path(sys.executable)
     runtime: Path = START_SCRIPTS
     name: str = "coldspan-test"
@@ -31,6 +45,11 @@ class Function:
     init_type: str = "on-demand"
     max_concurrency: "int | None" = None  # Managed Instances: so many workers
     environment: "Mapping[str, str]" = field(default_factory=dict)
+
+    @property
+    def layers(self) -> "tuple[Path, ...]":
+        """All layers, in their order."""
+        return (*(() if self.layer is None else (self.layer,)), *self.more_layers)
 
     def variables(self, runtime_api: str, xray_address: "str | None") -> dict[str, str]:
         """The environment of a managed runtime, and the function's own variables over it.
@@ -68,3 +87,11 @@ class Function:
         if self.max_concurrency is not None:
             named["AWS_LAMBDA_MAX_CONCURRENCY"] = str(self.max_concurrency)
         return {**named, **self.environment}
+
+    def extension_variables(self, runtime_api: str) -> dict[str, str]:
+        """The environment of an external extension: that of the runtime without what Lambda keeps from it.
+
+        Source: Lambda developer guide, "Extensions API", "Environment variables".
+        """
+        named = self.variables(runtime_api, None)
+        return {name: value for name, value in named.items() if name not in NOT_FOR_EXTENSIONS}

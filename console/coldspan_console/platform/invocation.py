@@ -78,6 +78,8 @@ class Invocation:
     # filled in as it runs
     given: "Exchange | None" = field(default=None, init=False, repr=False)  # the request for next that got it
     posted: "Exchange | None" = field(default=None, init=False, repr=False)  # what the function posted for it
+    given_deadline_ms: int = field(default=0, init=False, repr=False)  # epoch ms
+    ended: str = field(default="", init=False)  # "success", "error", "failure" or "timeout", as Telemetry has it
 
     def __post_init__(self) -> None:
         """Number it, when it has no id."""
@@ -86,11 +88,11 @@ class Invocation:
 
     def reply(self) -> Reply:
         """The event as the answer to `next`. Source: Lambda developer guide, "Runtime API", "Next invocation"."""
-        deadline = time.time_ns() // 1_000_000 + self.deadline_ms
+        self.given_deadline_ms = time.time_ns() // 1_000_000 + self.deadline_ms
         named = [
             ("Content-Type", self.content_type),
             ("Lambda-Runtime-Aws-Request-Id", self.request_id),
-            ("Lambda-Runtime-Deadline-Ms", str(deadline)),
+            ("Lambda-Runtime-Deadline-Ms", str(self.given_deadline_ms)),
             ("Lambda-Runtime-Invoked-Function-Arn", self.function_arn),
             ("Lambda-Runtime-Trace-Id", self.trace_id),
             ("Lambda-Runtime-Client-Context", self.client_context),

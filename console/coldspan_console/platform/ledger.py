@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Ledger:
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._closed = False
+        self.heard: Callable[[Entry], None] = lambda _: None  # told of every entry; it may not wait
         self._thread = threading.Thread(target=self._read, name="ledger", daemon=True)
         self._thread.start()
 
@@ -110,6 +111,7 @@ class Ledger:
     def _enter(self, kind: str, item: object) -> Entry:
         entry = Entry(len(self._entries), time.monotonic_ns(), kind, item)
         self._entries.append(entry)
+        self.heard(entry)
         return entry
 
     def _pump(self) -> None:

@@ -14,6 +14,26 @@ LARGEST_RESPONSE_BYTES = 6_291_556  # Lambda quotas: 6 MB, and 100 bytes that th
 GONE_CHECK_S = 0.05  # how often a waiting request is checked for a client that has been killed
 
 
+class Observer:
+    """What the rest of the platform has to do with an invocation: here nothing. It is called with `changed` held."""
+
+    def may_give(self) -> bool:
+        """Whether an invocation may begin now."""
+        return True
+
+    def asked(self) -> None:
+        """A worker asks for the next invocation."""
+
+    def given(self, invocation: Invocation) -> None:
+        """An invocation is handed out."""
+
+    def posted(self, invocation: Invocation) -> None:
+        """Its response or error has come."""
+
+    def failed(self, exchange: Exchange) -> None:
+        """The runtime has told that its init failed."""
+
+
 class RuntimeApi:
     """Routes under /2018-06-01/runtime. Any number of workers may ask for the next invocation at the same time.
 
@@ -24,6 +44,7 @@ class RuntimeApi:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        self.observer = Observer()
         self.restore = threading.Event()
         self.init_answer = Answer()
         self.restore_error_answer = Answer()
@@ -86,9 +107,10 @@ class RuntimeApi:
         with self.changed:
             self.asked_count += 1
             self.waiting_count += 1
+            self.observer.asked()
             self.changed.notify_all()
             try:
-                while not self._queue or exchange.is_gone():
+                while not self._queue or not self.observer.may_give() or exchange.is_gone():
                     if self._closed or exchange.is_gone():
                         return None
                     self.changed.wait(GONE_CHECK_S)
@@ -98,7 +120,9 @@ class RuntimeApi:
                 self.changed.notify_all()
             invocation.given = exchange
             self._given[invocation.request_id] = invocation
-            return invocation.reply()
+            reply = invocation.reply()
+            self.observer.given(invocation)
+            return reply
 
     def _post(self, exchange: Exchange, request_id: str) -> "Reply | None":
         invocation = self._given.get(request_id)
@@ -109,6 +133,7 @@ class RuntimeApi:
             answer = Answer.too_large()
         with self.changed:
             invocation.posted = exchange
+            self.observer.posted(invocation)
             self.changed.notify_all()
         return self._held(answer)
 
@@ -125,6 +150,8 @@ class RuntimeApi:
     def _noted(self, exchange: Exchange, where: "list[Exchange]", answer: Answer) -> "Reply | None":
         with self.changed:
             where.append(exchange)
+            if where is self.init_errors:
+                self.observer.failed(exchange)
             self.changed.notify_all()
         return self._held(answer)
 

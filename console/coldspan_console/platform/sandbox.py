@@ -1,4 +1,4 @@
-"""Where a function runs: /opt, /var/task and /var/runtime are the given folders, as Lambda mounts them."""
+"""Where a function runs: /opt, /var/task, /var/runtime, /var/lang and /tmp are given folders, as Lambda mounts them."""
 
 import contextlib
 import functools
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOUNTED = "mounted"
 BY_VARIABLES = "by variables"
 MOUNT_SCRIPT = Path(__file__).parent / "mount.sh"
+CHECKOUT = Path(__file__).parents[3]
 
 
 @functools.cache
@@ -42,62 +43,177 @@ def version_of(python: Path) -> str:
     return done.stdout.strip()
 
 
-class Sandbox:
-    """One function's process. `mounting` says how its folders got their names: MOUNTED, or BY_VARIABLES.
+def compose_opt(into: Path, *layers: Path) -> Path:
+    """One folder of several layers, in their order: of two files with one path the later layer's is there.
 
-    BY_VARIABLES is the nearest thing where mount namespaces are not allowed: the same start script and the same search
-    path, but the folders keep their own names.
+    The files are hard links where the file system allows, else copies: nobody may write to them.
     """
+    into.mkdir(exist_ok=True)
+    for layer in layers:
+        shutil.copytree(layer, into, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+    return into
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+class Stage:
+    """A function's folders on the host, and the command that starts something where they have their names on Lambda.
+
+    `tmp` is what becomes /tmp: it is kept when the environment is reset, and ends with the stage. `mounting` says how
+    the folders got their names: MOUNTED, or BY_VARIABLES. The latter is the nearest thing where mount namespaces are
+    not allowed: the same start script and the same search path, but the folders keep their own names, and of /tmp only
+    the recorder's journals have one of their own.
+    """
+
+    def __init__(self, function: "Function", mounting: "str | None", prefix: str) -> None:
+        self.function = function
+        self.mounting = mounting or (MOUNTED if _can_mount(function) else BY_VARIABLES)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self.tmp = self.path / "tmp"
+        self.tmp.mkdir()
+        self.tmp.chmod(0o1777)  # a Managed Instance in the emulator is another user
+        self.opt = self._opt()
+        self._started_count = 0
+
+    def command(self, *program: "str | Path") -> list[str]:
+        """The command that runs a program among the mounted folders."""
+        self._started_count += 1
+        points = self.path / f"mounts-{self._started_count}"
+        points.mkdir()
+        function, base = self.function, base_of(self.function.python)
+        kept = ":".join(str(folder) for folder in self._kept(*program))
+        lang = base if (base / "bin" / "python3").exists() else ""
+        folders = [self.opt, function.task, function.runtime, points, self.tmp, lang, kept]
+        return [str(part) for part in (*(unshare_command() or ()), "bash", MOUNT_SCRIPT, *folders, *program)]
+
+    def variables(self, variables: "Mapping[str, str]") -> dict[str, str]:
+        """Environment variables for this stage: the given, and where folders keep their names what tells these."""
+        environment = dict(variables)
+        if self.mounting == MOUNTED:
+            return environment
+        environment["COLDSPAN_LOCAL_OPT"] = str(self.opt)
+        environment["LAMBDA_TASK_ROOT"] = str(self.function.task)
+        environment["LAMBDA_RUNTIME_DIR"] = str(self.function.runtime)
+        environment.setdefault("COLDSPAN_JOURNAL_DIR", str(self.tmp / "coldspan"))
+        if (wrapper := environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")).startswith("/opt/"):
+            environment["AWS_LAMBDA_EXEC_WRAPPER"] = str(self.opt / wrapper.removeprefix("/opt/"))
+        binaries = base_of(self.function.python) / "bin"
+        if (binaries / "python3").exists():  # an extension takes its interpreter from there
+            environment["PATH"] = f"{binaries}:{environment.get('PATH', '')}"
+        return environment
+
+    def close(self) -> None:
+        """Take the folders away."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _opt(self) -> Path:
+        layers = self.function.layers
+        if len(layers) == 1:
+            return layers[0]
+        return compose_opt(self.path / "opt", *layers)
+
+    def _kept(self, *program: "str | Path") -> "set[Path]":
+        """Folders that are needed under their own names, and may be below /tmp: interpreter, programs, named ones."""
+        python = self.function.python.absolute()
+        named = [part for value in self.function.environment.values() for part in value.split(":")]
+        kept = {python.parent.parent, base_of(python), CHECKOUT}
+        for part in (*map(str, program), *named):
+            path = Path(part)
+            if part.startswith("/tmp/"):  # noqa: S108 - the one that a mount would hide
+                kept.add(path if path.is_dir() else path.parent)
+        return {folder for folder in kept if folder != Path("/tmp")}  # noqa: S108 - see above
+
+
+class Sandbox:
+    """One environment's processes: the runtime's, and those of external extensions."""
 
     def __init__(self, function: "Function", *, mounting: "str | None" = None) -> None:
         self.function = function
-        self.mounting = mounting or (MOUNTED if self._can_mount() else BY_VARIABLES)
-        self.stage = Path(tempfile.mkdtemp(prefix="coldspan-sandbox-"))
-        self._layer = function.layer or self.stage / "no-layer"
-        if function.layer is None:
-            self._layer.mkdir()
+        self.folders = Stage(function, mounting, "coldspan-sandbox-")
         self.process: subprocess.Popen[bytes] | None = None
+        self.extensions: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def mounting(self) -> str:
+        """How its folders got their names."""
+        return self.folders.mounting
+
+    @property
+    def stage(self) -> Path:
+        """The folder that holds all that is made for it."""
+        return self.folders.path
 
     def start(
         self, variables: "Mapping[str, str]", stdout: int, stderr: int, *others: int
     ) -> "subprocess.Popen[bytes]":
         """Start the runtime's start script. The variables are its whole environment; it keeps the `others`, too."""
-        function, environment = self.function, dict(variables)
+        function, environment = self.function, self.folders.variables(variables)
         environment["COLDSPAN_LOCAL_PYTHON"] = str(function.python)
         environment["COLDSPAN_LOCAL_VERSION"] = version_of(function.python)
         if self.mounting == MOUNTED:
-            folders = [self._layer, function.task, function.runtime, self.stage / "mounts"]
-            (self.stage / "mounts").mkdir()
-            command = [*(unshare_command() or ()), "bash", MOUNT_SCRIPT, *folders, "/var/runtime/bootstrap"]
-            directory = None
+            command, directory = self.folders.command("/var/runtime/bootstrap"), None
         else:
-            environment["COLDSPAN_LOCAL_OPT"] = str(self._layer)
-            environment["LAMBDA_TASK_ROOT"] = str(function.task)
-            environment["LAMBDA_RUNTIME_DIR"] = str(function.runtime)
-            if (wrapper := environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")).startswith("/opt/"):
-                environment["AWS_LAMBDA_EXEC_WRAPPER"] = str(self._layer / wrapper.removeprefix("/opt/"))
-            command, directory = [function.runtime / "bootstrap"], function.task
+            command, directory = [str(function.runtime / "bootstrap")], function.task
         self.process = subprocess.Popen(
-            [str(part) for part in command], env=environment, cwd=directory, stdin=subprocess.DEVNULL,
+            command, env=environment, cwd=directory, stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=stderr, start_new_session=True, pass_fds=others,
         )  # fmt: skip
         return self.process
 
+    def extension_files(self) -> list[Path]:
+        """The external extensions: the files, not the folders, in extensions/ of the layers."""
+        folder = self.folders.opt / "extensions"
+        return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+
+    def start_extension(
+        self, file: Path, variables: "Mapping[str, str]", stdout: int, stderr: int
+    ) -> "subprocess.Popen[bytes]":
+        """Start one of the extension_files()."""
+        environment = self.folders.variables(variables)
+        for name in ("COLDSPAN_LOCAL_OPT", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"):
+            environment.pop(name, None)
+        command = [str(file)] if self.mounting != MOUNTED else self.folders.command(f"/opt/extensions/{file.name}")
+        process = subprocess.Popen(
+            command, env=environment, cwd=None if self.mounting == MOUNTED else file.parent,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
+        )  # fmt: skip
+        self.extensions[file.name] = process
+        return process
+
     def kill(self) -> None:
-        """End the process and those it has forked."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        """End the runtime's process and those it has forked."""
+        if self.process is not None:
+            end(self.process)
 
     def close(self) -> None:
         """Kill what runs and take the folders away."""
         self.kill()
-        shutil.rmtree(self.stage, ignore_errors=True)
+        for process in self.extensions.values():
+            end(process)
+        self.folders.close()
 
-    def _can_mount(self) -> bool:
-        # an interpreter that lives where we mount would be hidden by the mount
-        places = {self.function.python.absolute(), self.function.python.resolve()}
-        hidden = any(place.is_relative_to(root) for place in places for root in ("/opt", "/var/task", "/var/runtime"))
-        return not hidden and unshare_command() is not None
+
+def end(process: "subprocess.Popen[bytes]", number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process and those it has forked; wait for its end when it cannot refuse."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+    if number == signal.SIGKILL:
+        process.wait()
+
+
+def base_of(python: Path) -> Path:
+    """The folder that an interpreter was installed into: above its bin/."""
+    return python.resolve().parent.parent
+
+
+def _can_mount(function: "Function") -> bool:
+    # an interpreter that lives where we mount would be hidden by the mount
+    places = {function.python.absolute(), function.python.resolve()}
+    hidden = any(place.is_relative_to(root) for place in places for root in ("/opt", "/var/task", "/var/runtime"))
+    return not hidden and unshare_command() is not None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from coldspan.boot.imports import Finder
     from coldspan.core.trigger import Described
+    from coldspan.drain.claims import Claimed
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
 
@@ -38,12 +39,15 @@ class Seam:
         "absent",
         "boot_ns",
         "buffer",
+        "dead",
         "describe_event",
         "drain",
         "finder",
         "init",
         "init_end_ns",
         "init_started_ns",
+        "journal_tried",
+        "open_journal",
         "restore_ns",
         "scope",
         "settings",
@@ -60,13 +64,15 @@ class Seam:
         self.drain = self.buffer.shielded(drain)
         self.absent = True  # until the runtime client's methods are wrapped
         self.describe_event: "Callable[[Any, Any], Described | None] | None" = None
-        self.started = False
+        self.started = self.journal_tried = False
+        self.dead: "list[Claimed]" = []  # journals of killed processes, for the first drain to tell of
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
         self.stdout: "tuple[int, int] | None" = None  # what descriptor 1 is: see drain.flush
         self.init_end_ns = 0  # CLOCK_BOOTTIME, the clock of a process's start time in /proc
         shielded = self.buffer.shielded
+        self.open_journal = shielded(self._open_journal)
         self.steps = (shielded(self.describe), shielded(self.enter), shielded(self.succeed), shielded(self.fail))
 
     # -- the runtime client ------------------------------------------------------------------------------------------
@@ -153,6 +159,16 @@ class Seam:
             )
             self.stdout = self.stdout_now()
 
+    def _open_journal(self) -> None:
+        """Claim the journals of killed processes, begin our own. After init: a fork or a snapshot may come before."""
+        self.journal_tried = True
+        settings = self.settings
+        if not settings.journal_bytes:
+            return
+        from coldspan.boot.journals import open_journal
+
+        self.dead, self.scope.journal = open_journal(settings, self.scope)
+
     def stdout_now(self) -> "tuple[int, int] | None":
         """Device and inode of what descriptor 1 refers to; None when it is closed."""
         try:
@@ -171,7 +187,13 @@ class Seam:
         self.buffer.__init__()  # type: ignore[misc]  # the same object, emptied: every shielded step counts into it
         scope.current.set(None)
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
-        self.started = False
+        if scope.journal is not None:
+            scope.journal.drop()
+            scope.journal = None
+        for claimed in self.dead:  # the parent's to tell
+            claimed.close()
+        self.dead = []
+        self.started = self.journal_tried = False
         self.init_end_ns = 0
         self.init_started_ns = scope.clock()
 
@@ -205,6 +227,8 @@ class Seam:
         """The runtime is about to ask for an event: what has not been drained is, and the position is cleared."""
         if not self.init_end_ns:
             self.end_init()
+        if not self.journal_tried:
+            self.open_journal()
         invocation = self.live()
         if invocation is not None:
             self._close(invocation)
@@ -219,14 +243,17 @@ class Seam:
         invocation.function_arn = request.invoked_function_arn or ""
         invocation.deadline_ms = int(request.deadline_time_in_ms or 0)
         invocation.tenant_id = getattr(request, "tenant_id", None) or ""
-        self._enter_environment(invocation, entered)
+        self.enter_environment(invocation, entered)
 
-    def _enter_environment(self, invocation: "Invocation", entered: int) -> None:
+    def enter_environment(self, invocation: "Invocation", entered: int) -> None:
+        """The invocation is the running one."""
         if not self.started:
             self.started = True
             invocation.start = self._start_kind()
         scope = self.scope
         scope.current.set(invocation)
+        if scope.journal is not None:
+            scope.journal.begin(invocation)
         invocation.cpu_ns = -process_time_ns()
         invocation.overhead_ns = scope.clock() - entered
 
@@ -244,7 +271,9 @@ class Seam:
         if invocation is None:
             if not self.absent:
                 return None
-            invocation = self._begin_without_seam(args, kwargs, entered)
+            from coldspan.boot.unwatched import begin_unwatched
+
+            invocation = begin_unwatched(self, args, kwargs, entered)
         elif invocation.state != BEGUN:
             return None
         invocation.state = ENTERED
@@ -255,29 +284,14 @@ class Seam:
             self.describe_event = describe_event = self.buffer.shielded(describe)
         event = args[0] if args else kwargs.get("event")
         invocation.trigger = described = describe_event(event, args[1] if len(args) > 1 else kwargs.get("context"))
-        if described is not None and described[3] is not None:
-            invocation.replay = described[3].get("replay", False)
+        if described is not None:
+            if described[3] is not None:
+                invocation.replay = described[3].get("replay", False)
+            if self.scope.journal is not None:
+                self.scope.journal.describe(invocation, described[0])
         now = clock()
         invocation.handler_ns = -now
         invocation.overhead_ns += now - entered
-        return invocation
-
-    def _begin_without_seam(self, args: "Args", kwargs: "Kwargs", entered: int) -> "Invocation":
-        """No runtime client to watch (a runtime of somebody's own): the handler's own bounds must do."""
-        self.end_init()
-        scope = self.scope
-        context = args[1] if len(args) > 1 else kwargs.get("context")
-        invocation = Invocation(
-            "invocation", getattr(context, "aws_request_id", "") or "", scope.new_id(), entered, scope.wall()
-        )
-        invocation.trace_text = os.environ.get("_X_AMZN_TRACE_ID", "")
-        invocation.function_arn = getattr(context, "invoked_function_arn", "") or ""
-        invocation.tenant_id = getattr(context, "tenant_id", "") or ""
-        invocation.flush = "before_response"
-        remaining = getattr(context, "get_remaining_time_in_millis", None)
-        if remaining is not None:
-            invocation.deadline_ms = scope.wall() // 1_000_000 + int(remaining())
-        self._enter_environment(invocation, entered)
         return invocation
 
     def succeed(self, invocation: "Invocation", result: "Any") -> None:
@@ -286,23 +300,12 @@ class Seam:
         invocation.handler_ns += entered
         invocation.state = RETURNED
         if type(result) is dict and ("batchItemFailures" in result or invocation.trigger is not None):
-            self._read_answer(invocation, result)
+            from coldspan.core.answers import read_answer
+
+            read_answer(invocation, result)
         invocation.overhead_ns += self.scope.clock() - entered
         if invocation.flush == "before_response":
             self._close(invocation)
-
-    def _read_answer(self, invocation: "Invocation", result: "Any") -> None:
-        """What an answer says that is a success for the platform: records given back, work pending, a failed tool."""
-        from coldspan.core import trigger
-
-        invocation.batch_failures = trigger.batch_failures(result)
-        invocation.outcome = trigger.durable_outcome(invocation.trigger, result)
-        if invocation.outcome == "error":
-            invocation.error_type = "DurableExecutionFailed"
-        failure = trigger.tool_error(invocation.trigger, result)
-        if failure:
-            invocation.outcome = "error"
-            invocation.error_type = failure
 
     def fail(self, invocation: "Invocation", error: "BaseException") -> None:
         """The handler has raised. What is no Exception ends the process without a post: the last chance to drain."""
@@ -347,7 +350,10 @@ class Seam:
                 invocation.outcome = "too_large"
                 invocation.error_type = "Function.ResponseSizeTooLarge"
         elif is_error and invocation.state != RAISED and not invocation.error_type:
-            self._read_error(invocation, body)
+            from coldspan.core.answers import read_error
+
+            invocation.outcome = "unserialisable" if invocation.state == RETURNED else "error"
+            read_error(invocation, body, self.settings.error_text)
         elif not invocation.outcome:
             invocation.outcome = "ok"
         invocation.state = POSTED
@@ -362,16 +368,6 @@ class Seam:
             invocation.flush = "before_response"
             self._close(invocation)
 
-    def _read_error(self, invocation: "Invocation", body: "Any") -> None:
-        """An error that the handler did not raise: its event did not decode, or its result could not be encoded."""
-        from json import loads
-
-        invocation.outcome = "unserialisable" if invocation.state == RETURNED else "error"
-        error = loads(body)
-        invocation.error_type = error.get("errorType", "")
-        if self.settings.error_text:
-            invocation.error_text = error.get("errorMessage", "")[: limits.RAW_TEXT_CHARS]
-
     def _close(self, invocation: "Invocation") -> None:
         invocation.end_ns = self.scope.clock()
         if invocation.cpu_ns < 0:
@@ -379,6 +375,8 @@ class Seam:
         if not invocation.outcome:
             invocation.outcome = "ok"
         invocation.closed = True
+        if invocation.serial and self.scope.journal is not None:
+            self.scope.journal.end(invocation)
         self.scope.current.set(None)
         self.buffer.add_invocation(invocation)
         self.drain(self, invocation)

@@ -16,10 +16,13 @@ class Settings:
         "emf",
         "enabled",
         "error_text",
+        "export",
         "flush_ns",
         "function",
         "handler",
         "init_type",
+        "journal_bytes",
+        "journal_dir",
         "log_format",
         "log_level",
         "mask_keys",
@@ -51,6 +54,10 @@ class Settings:
         self.error_text = self._switch(get, "COLDSPAN_ERROR_TEXT", default=True)
         self.payloads = self._choice(get, "COLDSPAN_PAYLOADS", ("off", "errors", "all"))
         self.xray = self._choice(get, "COLDSPAN_XRAY", ("auto", "on", "off"))
+        journaled = self._switch(get, "COLDSPAN_JOURNAL", default=True)
+        self.journal_bytes = int(self._number(get, "COLDSPAN_JOURNAL_KB", 64, 64, 4_096)) * 1_024 if journaled else 0
+        self.journal_dir = get("COLDSPAN_JOURNAL_DIR", "") or "/tmp/coldspan"  # noqa: S108  # what the platform keeps over a reset
+        self.export = _names(get("COLDSPAN_EXPORT", ""))
         self.tools = _names(get("COLDSPAN_TOOLS", ""))
         self.propagate = _names(get("COLDSPAN_PROPAGATE", ""))
         self.mask_keys = _names(get("COLDSPAN_MASK_KEYS", ""))

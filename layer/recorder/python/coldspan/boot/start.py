@@ -132,6 +132,9 @@ def stop() -> None:
     """Take every patch and the import hook away again."""
     global finder, seam
     restore(patches)
+    if seam is not None and seam.scope.journal is not None:
+        seam.scope.journal.remove()
+        seam.scope.journal = None
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
         finder.stop_timing()

@@ -2,6 +2,7 @@
 
 FIRST_DRAIN_MS = 50  # what the first drain is taken to last: it loads its modules, at a small function's speed
 NEAR_DEADLINE_MS = 20  # a drain that overruns the deadline turns a success into a timeout
+LONGEST_TICK_MS, SHORTEST_TICK_MS = 500, 20
 
 LONGEST_MS = 6_000_000  # 90 minutes and a margin: no invocation lasts longer, so a clock that says so is wrong
 
@@ -27,3 +28,8 @@ def in_detail(failed: bool, start: str, duration_ms: float, slow_ms: float, shar
     `draw` is a random number in [0, 1), `share` in [0, 1].
     """
     return failed or start != "warm" or duration_ms >= slow_ms or draw < share
+
+
+def tick_ns(whole_ms: float) -> int:
+    """How long the watcher sleeps between two looks, for invocations that have so many ms: an eighth, up to 0.5 s."""
+    return int(min(LONGEST_TICK_MS, max(SHORTEST_TICK_MS, whole_ms / 8)) * 1_000_000)

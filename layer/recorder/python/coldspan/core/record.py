@@ -47,6 +47,7 @@ class Call:
         "payload",  # captured and already masked and bounded, or None
         "phases",  # list of ns by the index above, or None
         "retries",  # attempts beyond the first
+        "serial",  # its number in the journal, 0 when it is not there
         "span_id",  # int, 64 bit, never 0
         "start_ns",
         "throttles",  # attempts that were throttled, healed ones included
@@ -70,7 +71,7 @@ class Call:
         self.operation = operation
         self.span_id = span_id
         self.epoch_ns = epoch_ns
-        self.start_ns = self.end_ns = self.http_status = self.retries = self.throttles = 0
+        self.start_ns = self.end_ns = self.http_status = self.retries = self.throttles = self.serial = 0
         self.error_type = self.error_text = self.cause = ""
         self.items: "int | None" = None
         self.items_failed: "int | None" = None
@@ -96,7 +97,7 @@ class Invocation:
         "epoch_ns",
         "error_text",
         "error_type",
-        "flush",  # "after_response" or "before_response"
+        "flush",  # "after_response", "before_response", or "journal": told by another process after a kill
         "function_arn",
         "handler_ns",  # time inside the handler
         "kind",  # "invocation", "init" or "background"
@@ -109,6 +110,7 @@ class Invocation:
         "replay",  # a durable execution's later pass over the same event
         "request_id",
         "response_bytes",  # None when no response was posted
+        "serial",  # its number in the journal, 0 when it is not there
         "span_id",
         "start",  # cold, warm, restored, provisioned
         "start_ns",
@@ -126,7 +128,7 @@ class Invocation:
         self.epoch_ns = epoch_ns
         self.calls: "list[Call]" = []
         self.open: "dict[int, Call]" = {}
-        self.deadline_ms = self.end_ns = self.posted_ns = 0
+        self.deadline_ms = self.end_ns = self.posted_ns = self.serial = 0
         self.cpu_ns = self.handler_ns = self.overhead_ns = self.state = 0
         self.closed = self.replay = False
         self.outcome = self.error_type = self.error_text = self.function_arn = self.tenant_id = self.trace_text = ""

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from coldspan.boot.seam import Seam
     from coldspan.core.record import Call, CallToolResult, Invocation
     from coldspan.core.xray import XRayEncoder
+    from coldspan.drain.claims import Claimed
     from coldspan.drain.daemon import Daemon
 
     Counts = tuple[dict[str, int] | None, dict[str, int] | None]
+    # how to send it, what, the counts that it tells, and what to do once it has been sent
+    Line = tuple[Callable[[bytes], bool | None], bytes, Counts | None, Callable[[], None] | None]
 
 CALLS_AT_ONCE = 16  # calls made into records between two looks at the clock
 QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
@@ -45,7 +48,7 @@ class Drain:
         )
         self.daemon = daemon
         self.xray: "XRayEncoder | None" = None
-        self.pending: "list[tuple[Callable[[bytes], bool | None], bytes, Counts | None]]" = []
+        self.pending: "list[Line]" = []
         self.running = allocate_lock()  # two invocations may end at once, on two threads
         self.taken: "Counts | None" = None
         self.last_ns = 0
@@ -57,10 +60,9 @@ class Drain:
             self.facts["settings_refused"] = settings.problems
         self.init_told = False
         shielded = self.buffer.shielded
-        self.encode, self.encode_xray, self.tell_init, self.write, self.send_datagram = (
-            shielded(step)
-            for step in (self._encode, self._encode_xray, self._tell_init, write or self._write, self._send_datagram)
-        )
+        self.encode, self.encode_xray = shielded(self._encode), shielded(self._encode_xray)
+        self.tell_init, self.tell_dead = shielded(self._tell_init), shielded(self._tell_dead)
+        self.write, self.send_datagram = shielded(write or self._write), shielded(self._send_datagram)
 
     def run(self, seam: "Seam", invocation: "Invocation") -> None:
         """Send what waits. `invocation` is the one that has just ended: its deadline holds.
@@ -90,6 +92,8 @@ class Drain:
         late = [call for call in strays if call.owner is not seam.init]
         self.encoded_ns = began
         self.stdout_is_ours = None
+        while self.seam.dead:
+            self.tell_dead(self.seam.dead.pop(0))
         for index, record in enumerate(waiting):
             if index and scope.clock() >= self.encode_until:
                 self.buffer.waiting[:0] = waiting[index:]
@@ -139,9 +143,10 @@ class Drain:
             lines = self.emf.invocation_lines(invocation, results, facts, detail)
             if stray_results:
                 lines += self.emf.stray_lines(stray_results, scope.wall() // 1_000_000)
+            told = self._told(invocation)
             for line in lines:
-                self._queue(self.write, line, self.taken)
-                self.taken = None
+                self._queue(self.write, line, self.taken, told)
+                self.taken = told = None
         self.encode_xray(invocation, results, facts, late, stray_results)
         for encoder in (self.emf, self.xray):
             if encoder is not None and encoder.drops:
@@ -149,7 +154,35 @@ class Drain:
                     self.buffer.drop(reason, count)
                 encoder.drops.clear()
         self._release(invocation, len(results))
+        if not settings.emf:
+            told = self._told(invocation)
+            if told is not None:
+                told()
         return True
+
+    def _told(self, invocation: "Invocation") -> "Callable[[], None] | None":
+        """What to do once its record has been sent: the journal need not keep it any longer."""
+        journal, serial = self.scope.journal, invocation.serial
+        return (lambda: journal.forget(serial)) if serial and journal is not None else None
+
+    def _tell_dead(self, claimed: "Claimed") -> None:
+        """Tell of the invocations that a killed process had not told of. Its journal is deleted when they are sent."""
+        from coldspan.core.journal import read
+        from coldspan.core.killed import Evidence, post_mortem
+
+        scope = self.scope
+        dead = read(claimed.data())
+        told = post_mortem(dead, Evidence(scope.clock(), scope.wall())) if dead is not None else []
+        lines: "list[tuple[Any, bytes]]" = []
+        for invocation, results, more in told:
+            facts = {**self.facts, **more, "told_by": "next_init"}
+            if self.settings.emf:
+                lines += [(self.write, line) for line in self.emf.invocation_lines(invocation, results, facts)]
+            lines += [(self.send_datagram, datagram) for datagram in self._xray_of(invocation, results, facts)]
+        for index, (send, line) in enumerate(lines):
+            self._queue(send, line, None, claimed.forget if index == len(lines) - 1 else None)
+        if not lines:
+            claimed.forget()
 
     def _results(self, calls: "Sequence[Call]") -> "list[CallToolResult]":
         """The records of the first calls, as many as there is time for; always some, so that all are told one day."""
@@ -245,25 +278,42 @@ class Drain:
         trace = invocation.trace
         if not late and (trace is None or not trace.sampled or not trace.parent):
             return
-        xray = self.xray
+        xray = self._xray_encoder()
         if xray is None:
-            from coldspan.core.xray import XRayEncoder
-            from coldspan.drain.daemon import Daemon, parse_address
-
-            xray = self.xray = XRayEncoder(settings.function)
-            if self.daemon is None:
-                address = parse_address(settings.xray_address)
-                if address is None:
-                    settings.xray_address = ""
-                    return
-                self.daemon = Daemon(address)
+            return
         texts = self.emf.texts if settings.emf else []
         if settings.xray == "auto" and others_trace():
             results, late, texts = [], (), []
         for datagram in xray.datagrams(invocation, results, facts, texts):
-            self._queue(self.send_datagram, datagram, None)
+            self._queue(self.send_datagram, datagram)
         for datagram in xray.stray_datagrams(late, late_results) if late else ():
-            self._queue(self.send_datagram, datagram, None)
+            self._queue(self.send_datagram, datagram)
+
+    def _xray_encoder(self) -> "XRayEncoder | None":
+        """The encoder, made with the daemon's address when it is first needed; None where there is no such address."""
+        settings = self.settings
+        if self.xray is None and settings.xray != "off" and settings.xray_address:
+            from coldspan.core.xray import XRayEncoder
+            from coldspan.drain.daemon import Daemon, parse_address
+
+            if self.daemon is None:
+                address = parse_address(settings.xray_address)
+                if address is None:
+                    settings.xray_address = ""
+                    return None
+                self.daemon = Daemon(address)
+            self.xray = XRayEncoder(settings.function)
+        return self.xray
+
+    def _xray_of(
+        self, invocation: "Invocation", results: "list[CallToolResult]", facts: "dict[str, Any]"
+    ) -> "list[bytes]":
+        """The datagrams of an invocation that a killed process had not told of."""
+        trace = invocation.trace
+        xray = self._xray_encoder() if trace is not None and trace.sampled else None
+        if xray is None:
+            return []
+        return xray.datagrams(invocation, [] if self.settings.xray == "auto" and others_trace() else results, facts)
 
     def _write(self, line: bytes) -> bool:
         """Write to stdout; not while a handler has a file of its own in its place, which must not get our lines."""
@@ -279,16 +329,25 @@ class Drain:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _queue(self, send: "Callable[[bytes], bool | None]", data: bytes, counts: "Counts | None") -> None:
+    def _queue(
+        self,
+        send: "Callable[[bytes], bool | None]",
+        data: bytes,
+        counts: "Counts | None" = None,
+        done: "Callable[[], None] | None" = None,
+    ) -> None:
         if len(self.pending) >= limits.LINES_WAITING:
-            self._lose("lines_buffer_full", self.pending.pop(0)[2])
-        self.pending.append((send, data, counts))
+            _, _, lost, undone = self.pending.pop(0)
+            self._lose("lines_buffer_full", lost)
+            if undone is not None:
+                undone()
+        self.pending.append((send, data, counts, done))
 
     def _send(self, until: int) -> None:
         pending, clock = self.pending, self.scope.clock
         done = 0
         try:
-            for send, data, counts in pending:
+            for send, data, counts, then in pending:
                 # One leaves in every drain, else a small budget would silence us for good; a budget of 0 is meant so.
                 if clock() >= until and (done or not self.settings.flush_ns):
                     break
@@ -299,6 +358,8 @@ class Drain:
                 elif not told:
                     done -= 1
                     break
+                if then is not None:
+                    then()
         finally:
             del pending[:done]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from coldspan.boot.settings import Settings
     from coldspan.core.buffer import Buffer
+    from coldspan.hot.journal import Journal
 
 # The Scope of this process once the recorder has started; what is called by hand finds it here.
 active: "Scope | None" = None
@@ -26,7 +27,7 @@ class Scope:
     belong to `outside` (kind "init" until the first invocation, then "background").
     """
 
-    __slots__ = ("buffer", "clock", "current", "listeners", "outside", "random", "settings", "wall")
+    __slots__ = ("buffer", "clock", "current", "journal", "listeners", "outside", "random", "settings", "wall")
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Scope:
         self.clock = clock
         self.wall = wall
         self.current: "ContextVar[Call | Invocation | None]" = ContextVar("coldspan", default=None)
+        self.journal: "Journal | None" = None  # opened when the environment has started
         # the customer's hooks around calls: set by hot.byhand
         self.listeners: "Callable[[Call, str], None] | None" = None
         self.reseed()
@@ -83,8 +85,11 @@ class Scope:
         self.current.set(call)
         if self.listeners is not None:
             self.listeners(call, "before")
-        call.start_ns = now = self.clock()
-        owner.overhead_ns += now - entered
+        call.start_ns = self.clock()
+        if owner.serial and self.journal is not None:
+            self.journal.call_begun(call)
+            call.start_ns = self.clock()
+        owner.overhead_ns += call.start_ns - entered
         return call
 
     def leave(self, call: "Call") -> None:
@@ -107,6 +112,8 @@ class Scope:
             self.buffer.add_stray(call)
         else:
             owner.calls.append(call)
+            if call.serial and self.journal is not None:
+                self.journal.call_ended(call)
         if self.listeners is not None:
             self.listeners(call, "after")
         owner.overhead_ns += self.clock() - now
