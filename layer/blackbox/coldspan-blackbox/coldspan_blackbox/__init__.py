@@ -1,1 +1,0 @@
-"""The black box: the external extension that outlives a kill."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from coldspan_blackbox.settings import Settings
 
 SUFFIX = ".journal"
+CLAIMED = ".claimed"  # by somebody who was killed before it was told
 AT_ONCE = 16
 
 
@@ -31,10 +32,7 @@ class Deaths:
 
     def pids(self) -> "list[int]":
         """Processes that have a journal here, by the files' names."""
-        try:
-            names = posix.listdir(self._folder)
-        except OSError:
-            return []
+        names = self._names()
         pids = [name.partition("-")[0] for name in names if name.endswith(SUFFIX)]
         return [int(pid) for pid in pids if pid.isdecimal() and len(pid) < 10]
 
@@ -42,11 +40,7 @@ class Deaths:
         """Whether a journal is still held by its owner: a zombie holds none, a process of another namespace does."""
         from fcntl import LOCK_NB, LOCK_SH, flock
 
-        try:
-            names = posix.listdir(self._folder)
-        except OSError:
-            return False
-        for name in names:
+        for name in self._names():
             if not name.endswith(SUFFIX):
                 continue
             try:
@@ -61,24 +55,33 @@ class Deaths:
                 posix.close(descriptor)
         return False
 
-    def tell(self, reason: str = "", more: "dict[str, Any] | None" = None) -> int:
+    def tell(self, died_ns: int = 0, reason: str = "", more: "dict[str, Any] | None" = None) -> int:
         """Claim what dead processes have left, and tell it; how many invocations that were.
 
-        `reason` is the shutdown's, "" without one; `more` are further facts for each record.
+        `died_ns`: when they are known to have been dead (CLOCK_MONOTONIC), if they have just died; `reason` is the
+        shutdown's, "" without one; `more` are further facts for each record.
         """
+        if not any([name.endswith((SUFFIX, CLAIMED)) for name in self._names()]):
+            return 0
         from coldspan.drain.claims import claim, current_boot_id
 
         self._boot_id = self._boot_id or current_boot_id()
         told = 0
         for claimed in claim(self._folder, self._boot_id, AT_ONCE):
-            done = self._counts.attempt("post_mortem", self._tell, claimed, reason, more or {})
+            done = self._counts.attempt("post_mortem", self._tell, claimed, died_ns, reason, more or {})
             if done is None:  # left as it is, it would be tried again by every init to come
                 self._counts.refuse("journal_untold")
             told += done or 0
             self._counts.attempt("forget", claimed.forget)
         return told
 
-    def _tell(self, claimed: "Any", reason: str, more: "dict[str, Any]") -> int:
+    def _names(self) -> "list[str]":
+        try:
+            return posix.listdir(self._folder)
+        except OSError:
+            return []
+
+    def _tell(self, claimed: "Any", died_ns: int, reason: str, more: "dict[str, Any]") -> int:
         from time import monotonic_ns, time_ns
 
         from coldspan.core.journal import read
@@ -91,11 +94,17 @@ class Deaths:
         requests = self._platform.requests
         ids = [each.invocation.request_id for each in dead.invocations]
         about = next((requests[each] for each in ids if each in requests and requests[each].failed), None)
+        timed_out = about is not None and about.facts.get("status") == "timeout"
+        duration_ms = about.facts.get("duration_ms", 0) if about else 0
+        if about and duration_ms:  # more exact than the moment at which it was noticed
+            start_ns = dead.invocations[ids.index(about.request_id)].invocation.start_ns
+            died_ns = min(died_ns or monotonic_ns(), start_ns + int(duration_ms * 1e6))
+        now_ns = monotonic_ns()
         evidence = Evidence(
-            monotonic_ns(),
-            time_ns(),
-            at_once=True,
-            reason=reason,
+            died_ns or now_ns,
+            time_ns() - (now_ns - died_ns if died_ns else 0),
+            at_once=bool(died_ns),
+            reason="timeout" if timed_out else reason,
             error_type=_death(about.facts.get("error_type", "")) if about else "",
             signal=about.signal if about else 0,
             max_memory_mb=int(about.facts.get("max_memory_used_mb", 0)) if about else 0,

@@ -136,15 +136,13 @@ class Invoking:
                 self._held = 0
         return not self.request_id and not self._held
 
-    def until_ns(self, now_ns: int) -> int:
+    def until_ns(self) -> int:
         """When to look again at the latest."""
         until = FOREVER_NS
         if self.request_id:
             until = min(until, self._deadline_ns)
         if self._held:
             until = min(until, self._held_until_ns)
-        if self._exporter is not None and self._exporter.restart_ns:
-            until = min(until, max(self._exporter.restart_ns, now_ns + MS))
         return until
 
     def _end(self, *, at_end: bool) -> None:

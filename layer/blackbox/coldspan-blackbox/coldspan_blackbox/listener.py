@@ -58,10 +58,10 @@ class Listener:
         return listening
 
     def accept(self) -> "tuple[int, list[int]]":
-        """Take one connection: its descriptor (-1: there was none), and those given up for it."""
+        """Take one connection: its descriptor (-1: there was none), and those given up for it. Errors: OSError."""
         try:
             descriptor, _ = self.socket._accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
             return -1, []
         given_up = []
         while len(self.connections) >= CONNECTIONS:

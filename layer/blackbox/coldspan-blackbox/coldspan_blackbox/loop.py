@@ -23,6 +23,7 @@ MS = 1_000_000
 TICK_NS = 1_000 * MS
 RETRY_NS = 50 * MS
 HUNTS_NS = tuple([ms * MS for ms in (0, 20, 40, 80, 160, 320, 640)])  # after a word of a death: until its lock is free
+FAULTS = 100  # of one door within a minute, before it is closed
 PLATFORM_BYTES = 131_072  # of a batch that fits into one message to the exporters
 
 
@@ -53,11 +54,14 @@ class Loop:
         if extension.listener is not None:
             self.watch(extension.listener.socket.fileno(), "accept", self._on_connection)
         if settings.exporting:
-            from coldspan_blackbox.invoking import Invoking
-
-            self.invoking = Invoking(self)
+            self.invoking = counts.attempt("invoking_start", self._invoking)
         if settings.problems:
             self.lines.tell({"BlackBoxRefused": len(settings.problems)}, {"settings_refused": settings.problems})
+
+    def _invoking(self) -> "Any":
+        from coldspan_blackbox.invoking import Invoking  # only with exporters
+
+        return Invoking(self)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -80,6 +84,8 @@ class Loop:
             step, door = self._doors.get(descriptor, ("", None))
             if door is not None:
                 self.counts.attempt(step, door, descriptor)
+                if self.counts.faults.get(step, 0) >= FAULTS:
+                    self.forget(descriptor)  # one that fails each time would keep the processor busy for ever
         now_ns = monotonic_ns()
         if self._hunts and now_ns >= self._hunts[0]:
             self.counts.attempt("hunt", self._hunt, now_ns)
@@ -108,7 +114,7 @@ class Loop:
         if self.extension.next is None:
             until = min(until, self._retry_ns or now_ns + RETRY_NS)
         if self.invoking is not None:
-            until = min(until, self.invoking.until_ns(now_ns))
+            until = min(until, self.invoking.until_ns())
         return max(0, (until - now_ns + MS - 1) // MS)
 
     def _ask_next(self) -> None:
@@ -192,7 +198,7 @@ class Loop:
         platform = self.platform
         ended, platform.ended = platform.ended, []
         for request in ended:
-            if request.failed:
+            if request.killed:
                 self.hunt()
             else:
                 self.restarts.succeed()
@@ -235,7 +241,7 @@ class Loop:
     def _hunt(self, now_ns: int) -> None:
         while self._hunts and self._hunts[0] <= now_ns:
             del self._hunts[0]
-        if self.deaths.tell():
+        if self.deaths.tell(now_ns):
             self._hunts = []
 
     # --- once a second ------------------------------------------------------------------------------------------

@@ -48,6 +48,13 @@ class Request:
         """Whether the platform itself calls it a failure."""
         return self.facts.get("status") in FAILED
 
+    @property
+    def killed(self) -> bool:
+        """Whether its process has died with it, or is about to: a handler's own error has a type of the handler's."""
+        if self.facts.get("status") in ("timeout", "failure"):
+            return True
+        return self.failed and str(self.facts.get("error_type", "")).startswith(("Runtime.", "Sandbox.", "Extension."))
+
     def line(self) -> "tuple[dict[str, Any], dict[str, Any]]":
         """Metrics and properties of its line."""
         metrics = {AS_METRICS[fact]: value for fact, value in self.facts.items() if fact in AS_METRICS}

@@ -13,8 +13,9 @@ MARGIN_MS = 150  # before the deadline: SIGKILL comes with it
 SHUTDOWN_MS = 2_000  # what the platform gives where there is an external extension
 LONGEST_MS = 60_000
 EXPORT_SHARE = 0.6  # of the time, for the exporters' last flush
-REPORT_MS = 300  # how long the platform's word about the last invocation is waited for
+HEARD_MS = 300  # how long the platform's word is waited for: three times as long as it collects events
 LOOK_MS = 20
+RECENT_MS = 3_000  # between the platform's word about a kill and the SHUTDOWN that follows it
 # The documents have the first three; the others are the emulator's.
 REASONS = {
     "timeout": "timeout",
@@ -49,8 +50,8 @@ def shut_down(loop: "Loop", event: "dict[str, Any]") -> None:
     feeding = exporter is not None and exporter.alive
     attempt = loop.counts.attempt
     dead_by_ns = began_ns + int(left_ms * (1 - EXPORT_SHARE if feeding else 1)) * MS
-    attempt("await_death", _await_death, loop, min(dead_by_ns, until_ns))
-    attempt("last_words", _last_words, loop, reason)
+    attempt("await_death", _await_death, loop, reason, min(dead_by_ns, until_ns))
+    attempt("last_words", _last_words, loop, reason, began_ns)
     if loop.invoking is not None:
         attempt("datagrams", loop.invoking.receive)
     if exporter is not None and exporter.alive:
@@ -58,23 +59,33 @@ def shut_down(loop: "Loop", event: "dict[str, Any]") -> None:
     attempt("counts", loop.tell_counts)
 
 
-def _await_death(loop: "Loop", until_ns: int) -> None:
+def _await_death(loop: "Loop", reason: str, until_ns: int) -> None:
     """Wait for the function's processes to die and for the platform's word about them, and serve meanwhile."""
-    report_by_ns = min(until_ns, monotonic_ns() + REPORT_MS * MS)
+    heard_by_ns = min(until_ns, monotonic_ns() + HEARD_MS * MS)
     while (now_ns := monotonic_ns()) < until_ns:
-        reported = loop.extension.listener is None or now_ns >= report_by_ns or not loop.platform.open_requests()
-        if reported and not loop.deaths.alive():
+        if (now_ns >= heard_by_ns or _heard(loop, reason)) and not loop.deaths.alive():
             return
         loop.serve(min(LOOK_MS, (until_ns - now_ns) // MS + 1))
 
 
-def _last_words(loop: "Loop", reason: str) -> None:
+def _heard(loop: "Loop", reason: str) -> bool:
+    """Whether the platform has said what it is going to say: it collects events before it sends them."""
+    if loop.extension.listener is None:
+        return True
+    if reason in ("timeout", "failure"):
+        since_ms = time_ns() // MS - RECENT_MS
+        last = [request for request in loop.platform.requests.values() if request.killed and request.reported]
+        return loop.restarts.failed_now or any([request.time_ms >= since_ms for request in last])
+    return False
+
+
+def _last_words(loop: "Loop", reason: str, died_ns: int) -> None:
     attempt, platform = loop.counts.attempt, loop.platform
     more: "dict[str, Any]" = {"shutdown_reason": reason}
     subscribed = loop.extension.listener is not None
     if subscribed and reason in ("timeout", "failure"):
         more["failures_in_a_row"] = loop.restarts.fail()
-    attempt("deaths", loop.deaths.tell, "" if reason == "shutdown" else reason, more)
+    attempt("deaths", loop.deaths.tell, died_ns, "" if reason == "shutdown" else reason, more)
     for request in platform.leftover():
         attempt("platform", loop.tell_request, request)
     init = platform.unfinished_init()
