@@ -22,7 +22,8 @@ DEADLINE = "deadline"  # not sent by the time the environment ended
 MEMORY = "memory_limit"
 EXPORTER_ERROR = "exporter_error"  # a fault of ours
 
-TOO_LARGE = "too_large"  # the reason of a refusal after which the halves of the batch are tried
+# Reasons of a refusal that may be that of one record: the halves of the batch are tried.
+TOO_LARGE, UNENCODABLE = "too_large", "unencodable"
 LEAST_S = 0.05  # an attempt with less time than this is not begun
 
 
@@ -39,11 +40,13 @@ class Pipeline:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        settled: Callable[[], None] | None = None,
     ) -> None:
         self.exporter = exporter
         self.limits = limits
         self.clock = clock
         self.chance = chance
+        self.settled = settled  # called, on whatever thread, when a flush is over
         self.breaker = Breaker()
         self.received = self.sent = 0
         self.dropped: dict[str, int] = {}
@@ -101,8 +104,18 @@ class Pipeline:
             self._closed = True
             self._drop(DEADLINE, self._backlog.clear() + len(self._batch))
             self._batch = []
-            self._until_s = None
+            self._settle()
             self._changed.notify_all()
+
+    def is_flushing(self) -> bool:
+        """Whether a flush that was asked for is still going on."""
+        with self._changed:
+            return self._until_s is not None
+
+    def figures(self) -> tuple[int, int, dict[str, int], int]:
+        """What was received, sent and dropped since the start, and what waits: all at one moment."""
+        with self._changed:
+            return self.received, self.sent, dict(self.dropped), len(self._backlog) + len(self._batch)
 
     def waiting(self) -> int:
         """How many records are neither sent nor dropped."""
@@ -175,7 +188,7 @@ class Pipeline:
             refused = min(result.refused_count, len(batch))
             self.sent += len(batch) - refused
             self._drop(result.reason or "refused", refused)
-        elif result.reason == TOO_LARGE and len(batch) > 1:
+        elif result.reason in {TOO_LARGE, UNENCODABLE} and len(batch) > 1:
             half = len(batch) // 2
             self._backlog.put_back(batch[half:])
             self._batch, self._failed_count = batch[:half], 0
@@ -187,6 +200,8 @@ class Pipeline:
         if self._until_s is not None:
             self._until_s = None
             self._changed.notify_all()
+            if self.settled is not None:
+                self.settled()
 
     def _drop(self, reason: str, count: int) -> None:
         if count:

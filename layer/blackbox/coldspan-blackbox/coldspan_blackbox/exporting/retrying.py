@@ -20,7 +20,7 @@ def backoff_s(failed_count: int, chance: float, retry_after_s: float | None = No
 
     What the destination itself asked for is kept to, up to RETRY_AFTER_MOST_S.
     """
-    wait_s = chance * min(LONGEST_S, FIRST_S * 2 ** min(failed_count - 1, 16))
+    wait_s = chance * min(LONGEST_S, FIRST_S * float(1 << min(failed_count - 1, 16)))
     if retry_after_s is not None and retry_after_s > 0:  # false for NaN
         return max(wait_s, min(retry_after_s, RETRY_AFTER_MOST_S))
     return wait_s
