@@ -33,7 +33,7 @@ def build(recorder, into, interpreters, extras):
         shutil.rmtree(folder, ignore_errors=True)
     recorder.copy_sources(into, HOME, SOURCES)
     recorder.copy_sources(into / OWN / "coldspan", RECORDER / "python" / "coldspan", SHARED)
-    recorder.compile_with(interpreters, into)
+    recorder.compile_with(interpreters, into, (into / OWN / "coldspan_blackbox" / "exporting",))
     shutil.rmtree(into / OWN / "__pycache__", ignore_errors=True)  # a script is compiled each time all the same
     if extras:
         load(HOME / "vendor.py").vendor(into / OWN / "vendor", extras, interpreters)

@@ -74,17 +74,22 @@ def with_one_line(code):
     return code.replace(co_linetable=table, co_consts=constants)
 
 
-def compile_tree(root):
-    """Write byte code of the running interpreter beside every module under `root`, which will be mounted at /opt."""
+def compile_tree(root, plain=()):
+    """Write byte code of the running interpreter beside every module under `root`, which will be mounted at /opt.
+
+    What is under one of the `plain` folders keeps its annotations and lines: a dataclass is made from them.
+    """
     for source in sorted(Path(root).rglob("*.py")):
         text = source.read_bytes()
         mounted = f"{MOUNTED_AT}/{source.relative_to(root).as_posix()}"  # as it is loaded: no correction
-        tree = ast.fix_missing_locations(Lean().visit(ast.parse(text, mounted)))
+        tree, lean = ast.parse(text, mounted), not any(source.is_relative_to(folder) for folder in plain)
+        if lean:
+            tree = ast.fix_missing_locations(Lean().visit(tree))
         code = compile(tree, mounted, "exec", dont_inherit=True, optimize=2)
         target = Path(importlib.util.cache_from_source(str(source), optimization=""))
         target.parent.mkdir(exist_ok=True)
         header = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(text)
-        target.write_bytes(header + marshal.dumps(with_one_line(code)))
+        target.write_bytes(header + marshal.dumps(with_one_line(code) if lean else code))
 
 
 def ask(interpreter):
@@ -179,12 +184,13 @@ def build(into, interpreters):
     set_modes(into)
 
 
-def compile_with(interpreters, into):
-    """Write the byte code of each interpreter beside every module under `into`."""
+def compile_with(interpreters, into, plain=()):
+    """Write the byte code of each interpreter beside every module under `into`; for `plain` see compile_tree."""
+    told = [argument for folder in plain for argument in ("--plain", str(folder))]
     for interpreter in interpreters.values():
         environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of a set in a code object
         subprocess.run(
-            [interpreter, "-X", "no_debug_ranges", "-S", "-B", __file__, "--compile", str(into)],
+            [interpreter, "-X", "no_debug_ranges", "-S", "-B", __file__, "--compile", str(into), *told],
             check=True,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -219,9 +225,10 @@ def main():
     options.add_argument("--zip", type=Path, help="also write this zip")
     options.add_argument("--python", action="append", default=[], help="an interpreter to compile with (repeatable)")
     options.add_argument("--compile", type=Path, help=argparse.SUPPRESS)  # one interpreter's share of the work
+    options.add_argument("--plain", type=Path, action="append", default=[], help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.compile:
-        compile_tree(chosen.compile)
+        compile_tree(chosen.compile, chosen.plain)
         return
     if not chosen.into:
         options.error("--into is needed")

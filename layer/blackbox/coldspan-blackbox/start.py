@@ -11,12 +11,13 @@ except OSError:
     sys.path.insert(1, home + "/../../recorder/python")  # in the source tree
 
 if sys.argv[1:2] == ["--export"]:
-    from coldspan_blackbox.limits import confine
+    import os
 
-    confine()
     sys.path.append(home + "/vendor")
-    from coldspan_blackbox.exporting.child import main
-else:
-    from coldspan_blackbox.extension import main
+    from coldspan_blackbox.exporting.child import run
+
+    os._exit(run(int(sys.argv[2]), os.environ))
+
+from coldspan_blackbox.extension import main
 
 main(sys.argv[1:])

@@ -32,6 +32,7 @@ class Exporter:
         self.pid = 0
         self.ready = False
         self.refused = ""
+        self.problems: "dict[str, str]" = {}  # exporter -> why it cannot work
         self.restart_ns = 0  # when it is to be started again; 0 never
         self.flushed = 0  # number of the last flush that is done
         self.waiting = 0  # records that it has not sent
@@ -105,14 +106,23 @@ class Exporter:
         told: "Any" = loads(body) if body.strip() else {}
         if kind == b"coldspan/1 ready":
             self.ready = True
+            self._note(told.get("refused"))
         elif kind == b"coldspan/1 refused":
             self.refused = str(told.get("reason") or "unknown")[:128]
-            self._counts.drop("exporter_refused")
+            self._note(told.get("exporters") or {"all": told.get("fault") or self.refused})
         elif kind == b"coldspan/1 flushed":
             self.waiting, self.sent = int(told.get("waiting") or 0), int(told.get("sent") or 0)
             self.flushed = int(told.get("number") or self._number)
+            dropped = told.get("dropped")
+            for reason, count in dropped.items() if isinstance(dropped, dict) else ():
+                self._counts.drop(str(reason)[:128], int(count))
         else:
             self._counts.refuse("exporter_unreadable")
+
+    def _note(self, refused: "Any") -> None:
+        """Which exporters cannot work, and what to do about it: told once."""
+        if isinstance(refused, dict):
+            self.problems = {str(name)[:64]: str(text)[:512] for name, text in list(refused.items())[:8]}
 
     def _ended(self) -> None:
         if self._socket is not None:

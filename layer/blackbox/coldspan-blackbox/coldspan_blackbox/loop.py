@@ -261,7 +261,8 @@ class Loop:
                 self.forget(descriptor)
         if self.invoking is not None:
             self.invoking.look(now_ns)
-        if self.counts.due(now_ns):
+        exporter = self.extension.exporter
+        if self.counts.due(now_ns) or (exporter is not None and exporter.problems):
             self.tell_counts()
 
     def _look_at_memory(self, pids: "list[int]") -> None:
@@ -287,6 +288,10 @@ class Loop:
     def tell_counts(self) -> None:
         """The line of what was dropped, refused, and went wrong here."""
         metrics, properties = self.counts.take()
+        exporter = self.extension.exporter
+        if exporter is not None and exporter.problems:
+            metrics["ExportersRefused"] = len(exporter.problems)
+            properties["exporters_refused"], exporter.problems = exporter.problems, {}
         if metrics:
             export, self.lines.export = self.lines.export, None  # what an exporter drops is not told through it
             self.lines.tell(metrics, properties)

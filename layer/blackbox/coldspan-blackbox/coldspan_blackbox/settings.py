@@ -18,7 +18,6 @@ class Settings:
         "export_flush",
         "export_flush_ms",
         "export_force",
-        "export_memory_mb",
         "function",
         "journal_folder",
         "memory_mb",
@@ -41,7 +40,6 @@ class Settings:
         self.export_flush = self._choice(environ, "COLDSPAN_EXPORT_FLUSH", ("auto", "end", "periodic", "continuous"))
         self.export_flush_ms = self._number(environ, "COLDSPAN_EXPORT_FLUSH_MS", 1_000, 0, 60_000)
         self.export_force = self._switch(environ, "COLDSPAN_EXPORT_FORCE", default=False)
-        self.export_memory_mb = self._number(environ, "COLDSPAN_EXPORT_MEMORY_MB", 128, 32, 10_240)
         self.tools = _names(_text(environ, "COLDSPAN_TOOLS"))
         self.function = _text(environ, "AWS_LAMBDA_FUNCTION_NAME")
         self.version = _text(environ, "AWS_LAMBDA_FUNCTION_VERSION")
