@@ -112,7 +112,9 @@ class Invoking:
         left_ms = deadline_ms - time_ns() // MS if isinstance(deadline_ms, (int, float)) else 0
         self._deadline_ns = now_ns + int(max(0, left_ms - MARGIN_MS)) * MS
         self.receive()  # a hello may wait here
-        if not self._known or self.request_id in self._ended:
+        exporter = self._exporter
+        served = exporter is not None and (exporter.alive or exporter.restart_ns > 0)
+        if not served or not self._known or self.request_id in self._ended:
             self._end(at_end=self._known)
 
     def ended(self, request_id: str) -> None:
