@@ -173,7 +173,8 @@ def exporting(beside, tmp_path):
 
 @pytest.mark.parametrize("telemetry", [True, False], ids=["telemetry", "no telemetry"])
 @pytest.mark.parametrize(
-    ("do", "outcome", "reason"), [("hang", "timeout", "timeout"), ("exit", "crash", "failure"), ("kill", "crash", "failure")]
+    ("do", "outcome", "reason"),
+    [("hang", "timeout", "timeout"), ("exit", "crash", "failure"), ("kill", "crash", "failure")],
 )
 def test_a_kill_is_told_before_the_environment_comes_back(beside, do, outcome, reason, telemetry):
     """Without the black box it would be told by the next init, or never; with it, at once, and once."""
@@ -279,7 +280,9 @@ def test_events_and_answers_that_are_not_understood_are_asked_for_again(beside):
     assert told["refused"] == {"event_unknown": 1}
 
 
-@pytest.mark.parametrize("garbage", [b"\x00\xff" * 2_000, b"GET / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n[1]"])
+@pytest.mark.parametrize(
+    "garbage", [b"\x00\xff" * 2_000, b"GET / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n[1]"]
+)
 def test_garbage_on_its_port_costs_a_count_and_nothing_else(beside, garbage):
     """Everything in the sandbox can reach the port; the platform's own telemetry still gets through."""
     watched = beside()
@@ -402,7 +405,7 @@ def test_a_kill_goes_to_the_exporters_too(exporting):
 
 def test_a_process_of_exporters_that_dies_costs_counts_and_nothing_else(exporting):
     """It is there to be killed first when memory is short; it is started again, but not for ever."""
-    watched, log = exporting(environment={"CHILD": "dies"})
+    watched, _ = exporting(environment={"CHILD": "dies"})
     for number in range(3):
         assert watched.platform.invoke(request_id=f"r{number}").posted.body == b'"done"'
     watched.platform.spindown()

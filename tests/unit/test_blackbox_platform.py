@@ -35,7 +35,9 @@ REPORT = {
 def taken(*events, facts=None):
     """The table after events given as (kind, record)."""
     facts = facts or PlatformFacts()
-    batch = [{"time": "2022-10-12T00:01:15.000Z", "type": f"platform.{kind}", "record": record} for kind, record in events]
+    batch = [
+        {"time": "2022-10-12T00:01:15.000Z", "type": f"platform.{kind}", "record": record} for kind, record in events
+    ]
     for event in parse(json.dumps(batch).encode())[0]:
         facts.take(event)
     return facts
@@ -62,7 +64,9 @@ def test_a_report_that_comes_late_finds_its_invocation_among_others():
     facts = taken(("runtimeDone", DONE), ("start", {"requestId": "r2"}))
     assert facts.reportable == []
     taken(("report", REPORT), facts=facts)
-    assert [(request.request_id, request.facts["response_latency_ms"]) for request in facts.reportable] == [("r1", 23.02)]
+    assert [(request.request_id, request.facts["response_latency_ms"]) for request in facts.reportable] == [
+        ("r1", 23.02)
+    ]
 
 
 def test_what_ended_without_a_report_is_told_at_the_end_and_once():
@@ -124,8 +128,13 @@ def test_a_death_is_told_from_a_handlers_own_error(record, killed, signal):
 
 
 def test_an_init_that_fails_is_told_once_with_its_duration():
-    """initRuntimeDone and initReport tell of the same failure."""
-    failed = {"status": "error", "phase": "init", "errorType": "Runtime.ImportModuleError", "initializationType": "on-demand"}
+    """Both initRuntimeDone and initReport tell of the same failure."""
+    failed = {
+        "status": "error",
+        "phase": "init",
+        "errorType": "Runtime.ImportModuleError",
+        "initializationType": "on-demand",
+    }
     facts = taken(("initStart", {"phase": "init"}), ("initRuntimeDone", failed))
     assert facts.inits == []
     taken(("initReport", {**failed, "metrics": {"durationMs": 80}}), facts=facts)
@@ -183,7 +192,7 @@ def test_a_time_is_read_without_datetime(text, epoch):
 
 def test_json_is_read_and_written_as_the_json_package_does():
     """The package is not loaded, so the two must agree."""
-    value = {"a": [1, -2, 0.5, True, None, "é\u2028\"\\"], "b": {}, "c": [[]], "d": 12345678901234567890}
+    value = {"a": [1, -2, 0.5, True, None, 'é\u2028"\\'], "b": {}, "c": [[]], "d": 12345678901234567890}
     assert jsontext.loads(b" " + json.dumps(value).encode() + b"\n") == value
     assert json.loads(jsontext.dumps(value)) == value
     assert json.loads(jsontext.dumps({"x": float("nan"), "y": "\ud800"})) == {"x": None, "y": "?"}
@@ -210,7 +219,8 @@ def test_the_extensions_own_lines_keep_to_the_metric_format():
     ("said", "reason"),
     [
         ("spindown", "spindown"), ("SPINDOWN", "spindown"), ("SandboxTerminated", "spindown"), ("Timeout", "timeout"),
-        ("FAILURE", "failure"), ("ReleaseFail", "failure"), ("brand new", "shutdown"), (None, "shutdown"), (5, "shutdown"),
+        ("FAILURE", "failure"), ("ReleaseFail", "failure"), ("brand new", "shutdown"), (None, "shutdown"),
+        (5, "shutdown"),
     ],
 )  # fmt: skip
 def test_every_known_word_for_a_shutdown_is_understood_and_an_unknown_one_is_just_that(said, reason):

@@ -10,8 +10,8 @@ from coldspan_blackbox.counts import Counts
 from coldspan_blackbox.listener import BODY_BYTES, CONNECTIONS, Listener
 from coldspan_blackbox.wire import HEAD_BYTES, Message, request
 
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nLambda-Extension-Identifier: abc\r\n\r\n{}'
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4;x=y\r\n\": 1\r\n1\r\n}\r\n0\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nLambda-Extension-Identifier: abc\r\n\r\n{}"
+CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{"a\r\n4;x=y\r\n": 1\r\n1\r\n}\r\n0\r\n\r\n'
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]"
 
 

@@ -18,6 +18,6 @@ if sys.argv[1:2] == ["--export"]:
 
     os._exit(run(int(sys.argv[2]), os.environ))
 
-from coldspan_blackbox.extension import main
+from coldspan_blackbox.extension import main  # noqa: E402  # found by what stands above
 
 main(sys.argv[1:])

@@ -23,7 +23,7 @@ class Counts:
         self._told_ns = -TOLD_EVERY_NS
 
     def attempt(self, step: str, function: "Callable[..., Any]", *arguments: "Any") -> "Any":
-        """What the function returns, or None when it raised: an extension that ends spoils the handler's good answer."""
+        """What the function returns, or None when it raised: an extension that ends spoils the handler's answer."""
         try:
             return function(*arguments)
         except BaseException as error:  # noqa: BLE001  # SystemExit too, until the platform says SHUTDOWN
@@ -53,9 +53,9 @@ class Counts:
         """Whether there is something to tell and the last time is long enough ago."""
         return bool(self.faults or self.drops or self.refusals) and now_ns - self._told_ns >= TOLD_EVERY_NS
 
-    def take(self, now_ns: "int | None" = None) -> "tuple[dict[str, int], dict[str, Any]]":
+    def take(self, now_ns: "int | None" = None) -> "tuple[dict[str, float], dict[str, Any]]":
         """Metrics (name -> count) and properties to be told; everything is at zero afterwards."""
-        metrics: "dict[str, int]" = {}
+        metrics: "dict[str, float]" = {}
         properties: "dict[str, Any]" = {}
         if self.drops:
             metrics["ExportDropped"] = sum(self.drops.values())

@@ -1,8 +1,8 @@
 """What the recorder sends: one datagram a record, on a name that only processes of this sandbox know.
 
-    coldspan/1 line     an EMF document as it stands in the log
-    coldspan/1 hello    {"pid":123}, before the recorder's first `next`
-    coldspan/1 end      {"request_id":"...","pid":123}, when all lines of an invocation have been sent
+coldspan/1 line     an EMF document as it stands in the log
+coldspan/1 hello    {"pid":123}, before the recorder's first `next`
+coldspan/1 end      {"request_id":"...","pid":123}, when all lines of an invocation have been sent
 """
 
 from _socket import AF_UNIX, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET

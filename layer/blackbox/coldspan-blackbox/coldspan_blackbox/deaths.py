@@ -61,7 +61,7 @@ class Deaths:
         `died_ns`: when they are known to have been dead (CLOCK_MONOTONIC), if they have just died; `reason` is the
         shutdown's, "" without one; `more` are further facts for each record.
         """
-        if not any([name.endswith((SUFFIX, CLAIMED)) for name in self._names()]):
+        if not any(name.endswith((SUFFIX, CLAIMED)) for name in self._names()):
             return 0
         from coldspan.drain.claims import claim, current_boot_id
 

@@ -5,8 +5,7 @@ The platform starts the runtime when every extension has registered, so nothing 
 
 import posix
 import sys
-
-from _signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM
+from _signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM  # type: ignore[import-not-found]  # what `signal` is made of
 from _signal import signal as set_signal
 
 from coldspan_blackbox.api import Api

@@ -127,11 +127,8 @@ class Invoking:
 
     def is_done(self, now_ns: int) -> bool:
         """Whether nothing is left to wait for."""
-        if self.request_id:
-            if not self._known:  # it has died, or there never was one
-                self._end(at_end=False)
-            elif now_ns >= self._deadline_ns:
-                self._end(at_end=False)
+        if self.request_id and (not self._known or now_ns >= self._deadline_ns):  # it has died, or is late
+            self._end(at_end=False)
         if self._held:
             exporter = self._exporter
             if exporter is None or exporter.flushed >= self._held or now_ns >= self._held_until_ns:

@@ -25,10 +25,12 @@ def _loader() -> "Any":
     try:
         from _json import make_scanner  # CPython's own, as json.decoder uses it
 
-        scan = make_scanner(_Rules)
+        scan: "Any" = make_scanner(_Rules)  # type: ignore[arg-type]  # any object with these members will do
         if scan('{"a":[1,0.5,"x"]}', 0) != ({"a": [1, 0.5, "x"]}, 17):
-            raise TypeError
+            scan = None
     except (ImportError, TypeError, AttributeError):
+        scan = None
+    if scan is None:
         from json import loads as whole  # another interpreter
 
         return whole

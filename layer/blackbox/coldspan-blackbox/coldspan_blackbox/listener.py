@@ -60,7 +60,7 @@ class Listener:
     def accept(self) -> "tuple[int, list[int]]":
         """Take one connection: its descriptor (-1: there was none), and those given up for it. Errors: OSError."""
         try:
-            descriptor, _ = self.socket._accept()
+            descriptor, _ = self.socket._accept()  # type: ignore[attr-defined]  # what socket.socket.accept calls
         except (BlockingIOError, ConnectionAbortedError):
             return -1, []
         given_up = []

@@ -105,7 +105,9 @@ class Loop:
 
     def invoking_is_done(self) -> bool:
         """Whether the next event may be asked for."""
-        return self.invoking is None or self.counts.attempt("invoking", self.invoking.is_done, monotonic_ns()) is not False
+        return (
+            self.invoking is None or self.counts.attempt("invoking", self.invoking.is_done, monotonic_ns()) is not False
+        )
 
     def _wait_ms(self, now_ns: int) -> int:
         until = self._tick_ns
@@ -221,7 +223,7 @@ class Loop:
     def tell_init_failure(self, init: "Any") -> None:
         """The line of an init that failed."""
         in_a_row = self.restarts.fail()
-        metrics = {"InitFailure": 1, **({"CrashLoop": 1} if in_a_row >= LOOP else {})}
+        metrics: "dict[str, float]" = {"InitFailure": 1, **({"CrashLoop": 1} if in_a_row >= LOOP else {})}
         self.lines.tell(metrics, {"platform": True, "failures_in_a_row": in_a_row, **init.facts})
 
     # --- deaths -------------------------------------------------------------------------------------------------
@@ -317,5 +319,3 @@ def _near(time_ms: int) -> int:
     """An event's own time, as long as CloudWatch would take it; else now."""
     now_ms = time_ns() // MS
     return time_ms if now_ms - 7 * 86_400_000 < time_ms < now_ms + 3_600_000 else now_ms
-
-

@@ -1,8 +1,7 @@
 """How near the function is to its memory limit, from /proc. Shared pages are counted once: with the function itself."""
 
-from posix import O_RDONLY, listdir
+from posix import O_RDONLY, getpid, listdir, sysconf
 from posix import close as posix_close
-from posix import getpid, sysconf
 from posix import open as posix_open
 from posix import read as posix_read
 

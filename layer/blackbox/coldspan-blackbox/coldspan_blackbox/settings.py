@@ -87,7 +87,7 @@ class Settings:
 
     def _exporters(self, environ: "Mapping[bytes, bytes]") -> "tuple[str, ...]":
         named = _names(_text(environ, "COLDSPAN_EXPORT").lower())
-        if any([name not in EXPORTERS for name in named]):
+        if not set(named) <= set(EXPORTERS):
             self.problems.append("COLDSPAN_EXPORT")
         return tuple([name for name in named if name in EXPORTERS])
 

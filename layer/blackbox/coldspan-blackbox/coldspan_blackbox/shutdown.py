@@ -1,4 +1,4 @@
-"""The last event: what nobody else will tell is told now, well before the platform's own deadline. Loaded for it alone."""
+"""The last event: what nobody else will tell is told now, well before the platform's own deadline."""
 
 from time import monotonic_ns, time_ns
 
@@ -75,7 +75,7 @@ def _heard(loop: "Loop", reason: str) -> bool:
     if reason in ("timeout", "failure"):
         since_ms = time_ns() // MS - RECENT_MS
         last = [request for request in loop.platform.requests.values() if request.killed and request.reported]
-        return loop.restarts.failed_now or any([request.time_ms >= since_ms for request in last])
+        return loop.restarts.failed_now or any(request.time_ms >= since_ms for request in last)
     return False
 
 
