@@ -23,9 +23,13 @@ AT_ONCE = 256  # datagrams read before somebody else has a turn
 def bind(runtime_api: str) -> Socket:
     """The bound socket. Errors: OSError, when another extension of this environment has the name."""
     receiving = Socket(AF_UNIX, SOCK_DGRAM)
-    receiving.setblocking(False)
-    receiving.setsockopt(SOL_SOCKET, SO_RCVBUF, WAITING_BYTES)
-    receiving.bind(b"\0coldspan-" + runtime_api.encode())
+    try:
+        receiving.setblocking(False)
+        receiving.setsockopt(SOL_SOCKET, SO_RCVBUF, WAITING_BYTES)
+        receiving.bind(b"\0coldspan-" + runtime_api.encode())
+    except OSError:
+        receiving.close()
+        raise
     return receiving
 
 
