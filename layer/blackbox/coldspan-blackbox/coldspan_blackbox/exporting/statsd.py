@@ -94,6 +94,8 @@ class StatsdExporter:
         return _Delivery(records, packets_of(lines), refused_count)
 
     def _deliver(self, delivery: _Delivery, deadline_s: float) -> None:
+        if not delivery.packets:
+            return
         opened = self._connection(deadline_s)
         (_send_stream if self.scheme == "tcp" else _send_datagrams)(opened, delivery, deadline_s)
 
