@@ -100,24 +100,26 @@ class Peer:
     def _serve(self, opened):
         with contextlib.suppress(OSError):
             while not self._end.is_set():
-                then = self.then
-                if then == "silent":
+                if self.then == "silent":
                     self._end.wait()
-                elif then == "drip":
+                    return
+                if self.then == "drip":
                     while not self._end.wait(0.03):
                         opened.sendall(b"H")
-                elif not (request := self._request(opened)):
                     return
-                elif then == "reset":
+                request = self._request(opened)
+                then = self.then
+                if not request:
+                    return
+                if then == "reset":
                     opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     opened.close()
                     return
-                else:
-                    self.requests.append(request)
-                    opened.sendall(then[0] if isinstance(then, tuple) else then)
-                    if isinstance(then, tuple):
-                        opened.close()
-                        return
+                self.requests.append(request)
+                opened.sendall(then[0] if isinstance(then, tuple) else then)
+                if isinstance(then, tuple):
+                    opened.close()
+                    return
 
     @staticmethod
     def _request(opened):

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coldspan_blackbox.exporting.names import base_name, unit_of, with_unit
-from coldspan_blackbox.exporting.record import COUNTER, GAUGE, Point, Record
+from coldspan_blackbox.exporting.record import COUNTER, DISTRIBUTION, GAUGE, Point, Record
+from coldspan.core.emf import CALL_METRICS, METRICS
 
 Labels = tuple[tuple[str, str], ...]  # sorted by name; with __name__
 Samples = list[tuple[int, float]]  # (time in ms, value), oldest first
@@ -96,6 +97,9 @@ class Totals:
         self.series: dict[tuple[str, Labels], Series] = {}
         self._size = 0
         self._claims: dict[str, tuple[str, str]] = {}  # a name that is taken, and by which family and kind
+        for name, (unit, *_) in {**METRICS, **CALL_METRICS}.items():
+            kind = COUNTER if unit == "Count" else DISTRIBUTION
+            self._claim(*_family(Point(name, unit, kind, (), {}, 0)))
 
     def stage(self, records: Sequence[Record], now_ms: int) -> Staged:
         """The sums with these records in them. Nothing is kept before `keep`."""
