@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from coldspan_blackbox.exporting.bounded import Bounded, OutOfTimeError, connect, left_s, shut
+from coldspan_blackbox.exporting.bounded import connect, left_s, shut
 
 _ANSWER_BYTES = 65_536  # an answer's body is not read any further
 _ANSWER_S = 0.2
@@ -43,26 +43,23 @@ class Poster:
         self.port = parts.port or (443 if self.tls else 80)
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.headers = dict(headers)
-        self._bounded = Bounded("coldspan-http-io")
         self._connection: http.client.HTTPConnection | None = None
         self._sending = False
 
-    def post(self, body: bytes, timeout_s: float) -> Answer:
-        """Send one request and give its answer."""
+    def post(self, body: bytes, deadline_s: float) -> Answer:
+        """Send one request and give its answer. `close` from another thread ends it."""
         self._sending = False
         try:
-            answer: Answer = self._bounded.run(lambda deadline_s: self._post(body, deadline_s), timeout_s, self.close)
-        except (OSError, http.client.HTTPException, ValueError, OutOfTimeError) as error:
+            return self._post(body, deadline_s)
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:  # the last: closed meanwhile
             self.close()
             raise NoAnswerError(error, sent=self._sending) from error
-        return answer
 
     def close(self) -> None:
         """Close the connection; waits for nothing."""
         connection, self._connection = self._connection, None
         if connection is not None:
             shut(connection.sock)
-            connection.sock = None
 
     def _post(self, body: bytes, deadline_s: float) -> Answer:
         reused = self._connection is not None

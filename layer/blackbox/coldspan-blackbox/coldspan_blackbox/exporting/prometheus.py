@@ -1,12 +1,13 @@
 """Prometheus remote write 1.0: what has been counted in this environment so far, as counters and classic histograms."""
 
 import base64
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote, urlsplit
 
-from coldspan_blackbox.exporting.bounded import reason_of
+from coldspan_blackbox.exporting.bounded import Bounded, OutOfTimeError, reason_of
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Result, Sent
 from coldspan_blackbox.exporting.posting import NoAnswerError, Poster
 from coldspan_blackbox.exporting.record import Record
@@ -21,7 +22,7 @@ else:
 
 BODY_BYTES = 1_000_000  # before it is compressed; what the managed services take at once
 CLOSE_S = 0.5
-LEAST_S = 0.005
+SERIES_AT_ONCE = 2_000  # in one request of stale markers
 _RETRIED = (408, 425, 429)
 
 
@@ -38,6 +39,7 @@ class PrometheusExporter:
     def __init__(self, url: str, headers: Mapping[str, str], clock_ms: Callable[[], int]) -> None:
         self._poster = Poster(url, {**HEADERS, **headers})
         self._clock_ms = clock_ms
+        self._bounded = Bounded("coldspan-prometheus-io")
         self._totals: Totals | None = None
         self._staged: Staged | None = None  # of the batch that is tried again
         self._body = b""
@@ -48,7 +50,23 @@ class PrometheusExporter:
 
     def export(self, records: Sequence[Record], timeout_s: float) -> Result:
         """See Exporter."""
-        end_s = time.monotonic() + timeout_s
+        try:
+            result: Result = self._bounded.run(
+                lambda deadline_s: self._send(records, deadline_s), timeout_s, self._poster.close
+            )
+        except OutOfTimeError:
+            return Result(Sent.RETRY, "timeout")
+        return result
+
+    def close(self) -> None:
+        """End the series: a dead environment's gauges would stand for five minutes. Takes at most CLOSE_S."""
+        with contextlib.suppress(OutOfTimeError):
+            self._bounded.run(self._end, CLOSE_S, self._poster.close)
+        self._poster.close()
+
+    # -- on the thread that may be left behind -----------------------------------------------------------------------
+
+    def _send(self, records: Sequence[Record], deadline_s: float) -> Result:
         todo = self._left(records)
         while todo:
             staged, body = self._next(todo)
@@ -56,7 +74,7 @@ class PrometheusExporter:
                 self._settle(todo[:1], "too_large")
                 todo = todo[1:]
                 continue
-            result = self._push(staged, body, end_s)
+            result = self._push(staged, body, deadline_s)
             if result is not None:
                 return result
             todo = todo[len(staged.records) :]
@@ -66,21 +84,19 @@ class PrometheusExporter:
             return Result(Sent.REFUSED, reason)
         return Result(Sent.SENT, reason, refused_count=refused_count)
 
-    def close(self) -> None:
-        """End the series: a dead environment's gauges would stand for five minutes. Takes at most CLOSE_S."""
-        end_s = time.monotonic() + CLOSE_S
-        if self._totals is not None:
-            if self._staged is not None and self._uncertain:
-                self._totals.keep(self._staged)
-            samples = stale(self._totals.series.values(), self._clock_ms())
-            while samples and (left := end_s - time.monotonic()) > LEAST_S:
-                try:
-                    if self._poster.post(encode(samples[:_AT_ONCE])[0], left).status >= 300:
-                        break
-                except NoAnswerError:
-                    break
-                samples = samples[_AT_ONCE:]
-        self._poster.close()
+    def _end(self, deadline_s: float) -> None:
+        if self._totals is None:
+            return
+        if self._staged is not None and self._uncertain:
+            self._totals.keep(self._staged)
+        samples = stale(self._totals.series.values(), self._clock_ms())
+        for first in range(0, len(samples), SERIES_AT_ONCE):
+            try:
+                answer = self._poster.post(encode(samples[first : first + SERIES_AT_ONCE])[0], deadline_s)
+            except NoAnswerError:
+                return
+            if answer.status >= 300:
+                return
 
     def _left(self, records: Sequence[Record]) -> list[Record]:
         """What of a batch is still to be sent; another batch than the last ends that one."""
@@ -109,19 +125,15 @@ class PrometheusExporter:
             some //= 2
         return None, b""
 
-    def _push(self, staged: Staged, body: bytes, end_s: float) -> Result | None:
+    def _push(self, staged: Staged, body: bytes, deadline_s: float) -> Result | None:
         """Send one request; None when it is settled."""
         if not staged.samples:
             self._settle(staged.records, staged.reason or "series_limit")
             return None
-        left = end_s - time.monotonic()
-        if left < LEAST_S:
-            self._hold(staged, body, uncertain=self._uncertain and staged is self._staged)
-            return Result(Sent.RETRY, "timeout")
+        again = staged is self._staged and self._uncertain  # what may have arrived once may always have
         try:
-            answer = self._poster.post(body, left)
+            answer = self._poster.post(body, deadline_s)
         except NoAnswerError as error:
-            again = staged is self._staged and self._uncertain
             self._hold(staged, body, uncertain=error.sent or again)
             return Result(Sent.RETRY, reason_of(error.cause))
         status = answer.status
@@ -133,7 +145,6 @@ class PrometheusExporter:
                 self._reason = staged.reason
         elif status >= 500 or status in _RETRIED:
             # 503 and 429 are said instead of storing; a 500 may come from what stands between
-            again = staged is self._staged and self._uncertain
             self._hold(staged, body, uncertain=again or status not in {*_RETRIED, 503})
             return Result(Sent.RETRY, f"http_{status}", answer.retry_after_s)
         else:
@@ -160,9 +171,6 @@ class PrometheusExporter:
             # Not before the first batch: a snapshot's copies would all have the same instance.
             self._totals = Totals({"job": "coldspan", "instance": os.urandom(8).hex()})
         return self._totals
-
-
-_AT_ONCE = 4_000  # series in one request of stale markers
 
 
 def create(environ: Mapping[str, str], secrets: Callable[[str], str]) -> PrometheusExporter:

@@ -1,7 +1,9 @@
 """StatsD over UDP or TCP: `|c`, `|ms` and `|g` lines, with attributes in the name or as DogStatsD's tags.
 
 The protocol has no answer. Over UDP, SENT means handed to the network: only a machine that says that nobody listens is
-heard. Over TCP it means that the other machine has acknowledged every byte.
+heard. Over TCP it means that the other machine has acknowledged every byte. A connection that is only slow is kept, and
+the batch goes on in it: closed, it would still deliver what the kernel holds, which would then arrive twice; and reset,
+it would end the StatsD daemon, which does not handle that.
 """
 
 import fcntl
@@ -26,17 +28,21 @@ _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 _CHUNK_BYTES = 16_384
 _ACKNOWLEDGED_S = 0.002  # nothing wakes a sender when its last byte is acknowledged: how often it is looked at
-_DISCARD = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, and forget what has not been acknowledged
 
 
 class _Delivery:
-    """A batch under way: how many packets (UDP) or bytes (TCP) have been handed over. It outlives a failed attempt."""
+    """A batch under way, which outlives a failed attempt.
+
+    `at` is how many packets (UDP) or bytes (TCP) have arrived; `handed` how many bytes the connection has been given.
+    """
 
     def __init__(self, records: Sequence[Record], packets: list[bytes], refused_count: int) -> None:
         self.records = tuple(records)
         self.packets = packets
         self.refused_count = refused_count
+        self.data = b"".join(packets)
         self.at = 0
+        self.handed = 0
 
     def is_of(self, records: Sequence[Record]) -> bool:
         """Whether it is of these very records."""
@@ -61,27 +67,37 @@ class StatsdExporter:
 
     def export(self, records: Sequence[Record], timeout_s: float) -> Result:
         """See Exporter. A batch that is tried again goes on where it was interrupted, so that no count is doubled."""
-        end_s = time.monotonic() + timeout_s
-        delivery = self._delivery
-        if delivery is None or not delivery.is_of(records):
-            delivery = self._packed(records)
-        self._delivery = delivery
         try:
-            left = end_s - time.monotonic()
-            self._bounded.run(lambda deadline_s: self._deliver(delivery, deadline_s), left, self._drop)
-        except (OSError, OutOfTimeError) as error:
-            self._drop()
-            return Result(Sent.RETRY, reason_of(error))
-        self._delivery = None
-        if delivery.refused_count and delivery.refused_count == len(records):
-            return Result(Sent.REFUSED, "line_too_long")
-        return Result(
-            Sent.SENT, "line_too_long" if delivery.refused_count else "", refused_count=delivery.refused_count
-        )
+            result: Result = self._bounded.run(lambda deadline_s: self._send(records, deadline_s), timeout_s, _nothing)
+        except OutOfTimeError:
+            return Result(Sent.RETRY, "timeout")
+        return result
 
     def close(self) -> None:
         """Close the socket; waits for nothing."""
         self._drop()
+
+    # -- on the thread that may be left behind -----------------------------------------------------------------------
+
+    def _send(self, records: Sequence[Record], deadline_s: float) -> Result:
+        delivery = self._delivery
+        if delivery is None or not delivery.is_of(records):
+            if delivery is not None and delivery.handed > delivery.at:
+                self._drop()  # in it is a part of a batch that was given up
+            delivery = self._delivery = self._packed(records)
+        try:
+            self._deliver(delivery, deadline_s)
+        except TimeoutError as error:
+            return Result(Sent.RETRY, reason_of(error))
+        except OSError as error:
+            self._drop()
+            return Result(Sent.RETRY, reason_of(error))
+        self._delivery = None
+        refused_count = delivery.refused_count
+        reason = "line_too_long" if refused_count else ""
+        if refused_count and refused_count == len(records):
+            return Result(Sent.REFUSED, reason)
+        return Result(Sent.SENT, reason, refused_count=refused_count)
 
     def _packed(self, records: Sequence[Record]) -> _Delivery:
         lines: list[bytes] = []
@@ -96,15 +112,15 @@ class StatsdExporter:
     def _deliver(self, delivery: _Delivery, deadline_s: float) -> None:
         if not delivery.packets:
             return
-        opened = self._connection(deadline_s)
+        opened = self._connection(delivery, deadline_s)
         (_send_stream if self.scheme == "tcp" else _send_datagrams)(opened, delivery, deadline_s)
 
-    def _connection(self, deadline_s: float) -> socket.socket:
+    def _connection(self, delivery: _Delivery, deadline_s: float) -> socket.socket:
         now_s = time.monotonic()
         if self._socket is not None:
             try:
                 if self.scheme == "tcp":
-                    _check_alive(self._socket)
+                    _acknowledged(self._socket, delivery)
                 elif now_s - self._connected_s > RESOLVED_S:
                     raise ConnectionResetError  # noqa: TRY301
                 else:
@@ -115,17 +131,16 @@ class StatsdExporter:
         if self._socket is None:
             self._socket = connect(self.host, self.port, _KINDS[self.scheme], deadline_s)
             self._connected_s = now_s
+            delivery.handed = delivery.at
         return self._socket
 
     def _drop(self) -> None:
-        """Close the connection. What it still holds is not to arrive: it is sent again."""
         opened, self._socket = self._socket, None
-        if opened is not None and self.scheme == "tcp":
-            try:
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
-            except OSError:
-                pass
         shut(opened)
+
+
+def _nothing() -> None:
+    """Each operation on the socket has its own time limit. Closed in the middle, what it holds would arrive all the same."""
 
 
 def _send_datagrams(opened: socket.socket, delivery: _Delivery, deadline_s: float) -> None:
@@ -139,26 +154,27 @@ def _send_datagrams(opened: socket.socket, delivery: _Delivery, deadline_s: floa
 
 
 def _send_stream(opened: socket.socket, delivery: _Delivery, deadline_s: float) -> None:
-    """Send what is left, and wait until it is acknowledged; whole lines that are will not be sent again."""
-    data = b"".join(delivery.packets)
-    handed = delivery.at
+    """Send what is left, and wait until it is acknowledged."""
+    data = delivery.data
     while delivery.at < len(data):
-        if handed < len(data):
+        if delivery.handed < len(data):
             opened.settimeout(left_s(deadline_s))
-            handed += opened.send(data[handed : handed + _CHUNK_BYTES])
+            delivery.handed += opened.send(data[delivery.handed : delivery.handed + _CHUNK_BYTES])
         else:
             select.select([opened], [], [], min(_ACKNOWLEDGED_S, left_s(deadline_s)))
-        _check_alive(opened)
-        (unacknowledged,) = struct.unpack("i", fcntl.ioctl(opened, termios.TIOCOUTQ, b"\0\0\0\0"))
-        _check_alive(opened)  # a connection that was reset has no bytes left to be acknowledged
-        delivery.at = data.rfind(b"\n", 0, handed - unacknowledged) + 1
+        _acknowledged(opened, delivery)
 
 
-def _check_alive(opened: socket.socket) -> None:
-    """Raise when the other side has closed or reset the connection; what it says is not listened to."""
+def _acknowledged(opened: socket.socket, delivery: _Delivery) -> None:
+    """Take note of the whole lines that have arrived. Errors: OSError when the connection has ended."""
+    (waiting,) = struct.unpack("i", fcntl.ioctl(opened, termios.TIOCOUTQ, b"\0\0\0\0"))
+    error = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:  # a connection that was reset has no bytes waiting, whatever has arrived
+        raise ConnectionResetError(error)
+    delivery.at = delivery.data.rfind(b"\n", 0, delivery.handed - waiting) + 1
     opened.setblocking(False)
     try:
-        if not opened.recv(4_096):
+        if not opened.recv(4_096):  # what it says is not listened to
             raise ConnectionResetError
     except BlockingIOError:
         pass
