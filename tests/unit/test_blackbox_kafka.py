@@ -72,6 +72,7 @@ def exporter(producer, monkeypatch):
     """An exporter with that client."""
     exporter = make()
     monkeypatch.setattr(exporter, "_connected", lambda _deadline_s: producer)
+    monkeypatch.setattr(exporter, "_probe", lambda _deadline_s: None)
     exporter._producer = producer
     yield exporter
     exporter.close()

@@ -91,6 +91,11 @@ class KafkaExporter:
         self._done = {key: done for key, done in self._done.items() if key in ids}
         if any(key not in ids for key in self._waiting):
             self._discard()  # of a batch that was given up: what was counted as dropped is not to arrive
+        if self._troubled:
+            try:
+                self._probe(deadline_s)
+            except OSError as error:  # what the client holds has to wait, and nobody for it
+                return Result(Sent.RETRY, reason_of(error))
         trouble = self._give(records, deadline_s)
         trouble = self._await(deadline_s) or trouble
         self._troubled = bool(trouble)
@@ -135,10 +140,9 @@ class KafkaExporter:
         return trouble
 
     def _connected(self, deadline_s: float) -> Any:
-        if self._producer is None or self._troubled:
-            self._probe(deadline_s)
-            self._troubled = False
         if self._producer is None:
+            if not self._troubled:  # else _send has
+                self._probe(deadline_s)
             clients: list[Any] = []
 
             def client(**settings: Any) -> Any:
