@@ -1,7 +1,5 @@
 """Signatures for AWS's OTLP endpoints, checked where they arrive, by botocore's own way to make them."""
 
-import datetime
-import hashlib
 import re
 
 import pytest
@@ -28,7 +26,8 @@ ENVIRON = {
 def signature_of(request, url, secret):
     """The signature that botocore makes of a request as it arrived, and the one that it carries."""
     told = re.fullmatch(
-        r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d{8})/([\w-]+)/(\w+)/aws4_request, SignedHeaders=([\w;-]+), Signature=(\w+)",
+        r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d{8})/([\w-]+)/(\w+)/aws4_request, "
+        r"SignedHeaders=([\w;-]+), Signature=(\w+)",
         request.headers["authorization"],
     )
     key, _, region, service, names, signature = told.groups()
@@ -81,7 +80,6 @@ def test_the_body_is_signed():
     request.body += b"x"
     made, carried, *_ = signature_of(request, collector.url + "/v1/traces", ENVIRON["AWS_SECRET_ACCESS_KEY"])
     assert made != carried
-    assert hashlib.sha256(request.body[:-1]).hexdigest()
 
 
 def test_credentials_are_read_for_each_request():
@@ -93,7 +91,6 @@ def test_credentials_are_read_for_each_request():
     environ["AWS_ACCESS_KEY_ID"] = "AKIDANOTHER"
     assert "AKIDEXAMPLE" in first["Authorization"]
     assert "AKIDANOTHER" in signer("POST", url, {}, b"")["Authorization"]
-    assert datetime.datetime.strptime(first["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
 
 
 def test_without_credentials_it_is_tried_again_later():
