@@ -117,7 +117,9 @@ def test_one_that_hangs_for_longer_than_the_client_waits_stores_each_once(broker
 def test_a_message_that_is_too_large_is_refused_and_counted(broker, exporter, topic):
     """One document would hold up all that come after it."""
     large = call_record(1, text="x" * 2_000_000)
-    assert exporter.export([*numbered([0]), large, *numbered([2])], 10) == Result(Sent.SENT, "too_large", refused_count=1)
+    assert exporter.export([*numbered([0]), large, *numbered([2])], 10) == Result(
+        Sent.SENT, "too_large", refused_count=1
+    )
     assert exporter.export([large], 10) == Result(Sent.REFUSED, "too_large")
     assert stored(broker, topic) == [0, 2]
 

@@ -59,7 +59,9 @@ def test_what_was_exported_is_found(prometheus, make, function):
     assert prometheus.query(f'sum(coldspan_call_duration_seconds_bucket{where[:-1]},le="0.005"}})') == {"": 3}
     quantile = prometheus.query(f"histogram_quantile(0.5, sum by (le) (coldspan_call_duration_seconds_bucket{where}))")
     assert 0.025 < quantile[""] <= 0.05
-    assert prometheus.query(f"increase(coldspan_call_failures_total{where}[5m]) >= 3"), "the first failure is an increase"
+    assert prometheus.query(f"increase(coldspan_call_failures_total{where}[5m]) >= 3"), (
+        "the first failure is an increase"
+    )
 
 
 def test_environments_add_up(prometheus, make, function):

@@ -69,7 +69,8 @@ def test_what_was_exported_is_found(statsd, exporter, function):
 
 def test_tags_are_understood(statsd, make, function):
     """A daemon that knows tags would get names with `|#` in them."""
-    assert make("tcp", COLDSPAN_STATSD_TAGS="dogstatsd", COLDSPAN_STATSD_PREFIX="acme").export([one(function)], 5).state is Sent.SENT
+    exporter = make("tcp", COLDSPAN_STATSD_TAGS="dogstatsd", COLDSPAN_STATSD_PREFIX="acme")
+    assert exporter.export([one(function)], 5).state is Sent.SENT
     name = f"acme.call_failures;function_name={function};operation=PutItem;tool=dynamodb"
     assert eventually(lambda: statsd.ask("counters").get(name)) == 1
 

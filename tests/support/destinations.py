@@ -132,9 +132,7 @@ class Peer:
             text += more
         head, _, body = text.partition(b"\r\n\r\n")
         length = next(
-            int(line.partition(b":")[2])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length:")
+            int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
         )
         while len(body) < length:
             more = opened.recv(65_536)

@@ -1,4 +1,4 @@
-"""Real receivers of what the black box exports, as processes on loopback that can be killed, stopped and started again."""
+"""Real receivers of what the black box exports: processes on loopback to be killed, stopped and started again."""
 
 import contextlib
 import http.client
@@ -127,11 +127,11 @@ class Prometheus(Receiver):
         """The values of an instant query, by labels as text without job and instance."""
         status, body = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": text}))
         assert status == 200, body
-        return {
-            ",".join(f"{key}={value}" for key, value in sorted(one["metric"].items()) if key not in {"job", "instance"}):
-                float(one["value"][1])
-            for one in json.loads(body)["data"]["result"]
-        }  # fmt: skip
+        found = {}
+        for one in json.loads(body)["data"]["result"]:
+            labels = sorted((key, value) for key, value in one["metric"].items() if key not in {"job", "instance"})
+            found[",".join("=".join(label) for label in labels)] = float(one["value"][1])
+        return found
 
 
 class Statsd(Receiver):
@@ -295,7 +295,7 @@ def prometheus(folder):
 def statsd(folder):
     """A StatsD daemon, or a skip."""
     if not shutil.which("node") or not STATSD.exists():
-        pytest.skip(f"no node, or no statsd in build/destinations: {HOW}, or npm install --prefix build/destinations statsd")
+        pytest.skip(f"no node, or no statsd there: {HOW}, or npm install --prefix build/destinations statsd")
     return Statsd(folder)
 
 

@@ -1,8 +1,8 @@
 """The Kafka exporter: its variables, its messages, and brokers that are not there or no brokers at all."""
 
 import json
-import os
 import threading
+from pathlib import Path
 
 import pytest
 from kafka import errors
@@ -170,14 +170,14 @@ def test_what_is_no_broker_is_given_up_in_time_and_leaves_nothing_open(then):
 def mine():
     """How many descriptors are open besides those of the Peer, and threads are running."""
     clients = [thread for thread in threading.enumerate() if "kafka" in thread.name]
-    epolls = [name for name in os.listdir("/proc/self/fd") if "eventpoll" in link(name)]
+    epolls = [path for path in Path("/proc/self/fd").iterdir() if "eventpoll" in link(path)]
     return len(clients) + len(epolls)
 
 
-def link(name):
+def link(path):
     """What a descriptor is."""
     try:
-        return os.readlink(f"/proc/self/fd/{name}")
+        return str(path.readlink())
     except OSError:
         return ""
 

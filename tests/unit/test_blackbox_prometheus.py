@@ -8,7 +8,7 @@ import pytest
 
 from coldspan_blackbox.exporting import prometheus
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Sent
-from coldspan_blackbox.exporting.remotewrite import WriteRequest, encode
+from coldspan_blackbox.exporting.remotewrite import WriteRequest, encode, snappy
 from coldspan_blackbox.exporting.totals import LATE_MS, SERIES, Totals, labels_of
 from support.destinations import AT_MS, Peer, call_record, free_port, record, slow_resolver, within
 
@@ -66,9 +66,7 @@ def test_a_call_becomes_a_histogram_and_counters():
     assert series[f"__name__=coldspan_call_failures_total {where}"] == 2
     assert series[f"__name__=coldspan_call_duration_seconds_count {where}"] == 3
     assert series[f"__name__=coldspan_call_duration_seconds_sum {where}"] == pytest.approx(0.064)
-    buckets = {
-        key.split("le=")[1].split(" ")[0]: value for key, value in series.items() if "le=" in key
-    }
+    buckets = {key.split("le=")[1].split(" ")[0]: value for key, value in series.items() if "le=" in key}
     assert (buckets["0.005"], buckets["0.025"], buckets["0.05"], buckets["900.0"], buckets["+Inf"]) == (1, 1, 3, 3, 3)
     assert len(buckets) == 16
 
@@ -84,7 +82,9 @@ def test_sums_grow_over_batches():
 def test_a_counter_begins_at_zero():
     """increase() would not see what an environment counted first, and short-lived ones count nothing else."""
     staged = Totals(COMMON).stage([call_record(1, failures=3)], AT_MS)
-    samples = next(samples for labels, samples in staged.samples if ("__name__", "coldspan_call_failures_total") in labels)
+    samples = next(
+        samples for labels, samples in staged.samples if ("__name__", "coldspan_call_failures_total") in labels
+    )
     assert samples == [(AT_MS - 1, 0.0), (AT_MS, 3.0)]
 
 
@@ -132,7 +132,9 @@ def test_a_gauge_holds_its_newest_value():
 
 def test_labels_are_legal_and_none_is_lost():
     """A receiver drops a series with a label it cannot name."""
-    labels = dict(labels_of({"a.b": "1", "__x": "2", "9": "3", "le": "4", "instance": "5", "empty": "", "é": "6"}, COMMON))
+    labels = dict(
+        labels_of({"a.b": "1", "__x": "2", "9": "3", "le": "4", "instance": "5", "empty": "", "é": "6"}, COMMON)
+    )
     assert labels == {
         "job": "coldspan", "instance": "i", "a_b": "1", "_x": "2", "_9": "3", "exported_le": "4",
         "exported_instance": "5", "_": "6",
@@ -155,9 +157,12 @@ def test_what_is_staged_and_not_kept_leaves_no_trace():
     """A batch that was counted as dropped would be in the sums as well."""
     totals = Totals(COMMON)
     totals.stage([call_record(1, failures=5)], AT_MS)
-    assert numbers(totals, call_record(1, failures=1))[
-        "__name__=coldspan_call_failures_total function_name=orders operation=PutItem tool=dynamodb"
-    ] == 1
+    assert (
+        numbers(totals, call_record(1, failures=1))[
+            "__name__=coldspan_call_failures_total function_name=orders operation=PutItem tool=dynamodb"
+        ]
+        == 1
+    )
 
 
 def test_a_request_is_as_the_specification_says():
@@ -170,7 +175,9 @@ def test_a_request_is_as_the_specification_says():
         "content-encoding: snappy", "content-type: application/x-protobuf",
         "x-prometheus-remote-write-version: 0.1.0", "x-scope-orgid: a b", f"host: 127.0.0.1:{peer.port}",
     } <= set(head)  # fmt: skip
-    assert told(peer.requests[0])["coldspan_call_failures_total", "function_name=orders,operation=PutItem,tool=dynamodb"]
+    assert told(peer.requests[0])[
+        "coldspan_call_failures_total", "function_name=orders,operation=PutItem,tool=dynamodb"
+    ]
 
 
 def test_the_series_end_with_the_environment():
@@ -219,17 +226,16 @@ def test_a_status_is_understood(status, header, state, reason, after_s):
 def test_an_uncertain_batch_is_sent_again_unchanged():
     """What a receiver stored before its answer was lost would be counted twice."""
     batch = [call_record(1, failures=2)]
-    with Peer("silent") as hung:
-        with exporter_to(hung.port) as exporter:
-            with within(0.4):
-                assert exporter.export(batch, 0.3).reason == "timeout"
-            with Peer(answer(500)) as peer:
-                exporter._poster.port = peer.port
-                assert exporter.export(batch, 1).reason == "http_500"
-                peer.then = OK
-                assert exporter.export(batch, 1).state is Sent.SENT
-                assert exporter.export([call_record(1, failures=1)], 1).state is Sent.SENT
-                exporter.close()
+    with Peer("silent") as hung, exporter_to(hung.port) as exporter:
+        with within(0.4):
+            assert exporter.export(batch, 0.3).reason == "timeout"
+        with Peer(answer(500)) as peer:
+            exporter._poster.port = peer.port
+            assert exporter.export(batch, 1).reason == "http_500"
+            peer.then = OK
+            assert exporter.export(batch, 1).state is Sent.SENT
+            assert exporter.export([call_record(1, failures=1)], 1).state is Sent.SENT
+            exporter.close()
     requests = [told(request) for request in peer.requests]
     key = "coldspan_call_failures_total", "function_name=orders,operation=PutItem,tool=dynamodb"
     assert requests[0] == requests[1]
@@ -375,5 +381,12 @@ def test_what_cannot_work_is_said_with_its_variable_and_without_the_secret(varia
 
 def test_a_stale_marker_has_its_own_bits():
     """Prometheus takes no other NaN as the end of a series."""
-    body, _ = encode([((("__name__", "a"),), [(1, math.nan)])])
+    body = encode([((("__name__", "a"),), [(1, math.nan)])])
     assert b"\x02\x00\x00\x00\x00\x00\xf0\x7f" in bytes(cramjam.snappy.decompress_raw(body))
+
+
+@pytest.mark.parametrize("size", [0, 1, 59, 60, 127, 128, 65_535, 65_536, 65_537, 300_000])
+def test_snappy_is_snappy(size):
+    """A receiver could not read the request."""
+    plain = bytes(number % 251 for number in range(size))
+    assert bytes(cramjam.snappy.decompress_raw(snappy(plain))) == plain

@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
+from coldspan.core.emf import CALL_METRICS, METRICS
+from coldspan.core.usermetrics import UNITS as CLOUDWATCH_UNITS
 from coldspan_blackbox.exporting import statsd
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Sent
 from coldspan_blackbox.exporting.names import OURS, UNITS
 from coldspan_blackbox.exporting.statsdlines import PACKET_BYTES, lines_of, packets_of
-from coldspan.core.emf import CALL_METRICS, METRICS
-from coldspan.core.usermetrics import UNITS as CLOUDWATCH_UNITS
 from support.destinations import Peer, call_record, free_port, record, slow_resolver, within
 
 

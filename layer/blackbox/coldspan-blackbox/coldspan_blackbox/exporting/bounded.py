@@ -5,6 +5,7 @@ then, or a name server that is silent, outlasts every timeout. So each step runs
 behind when its time is over; until it has ended no other is begun.
 """
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -55,13 +56,13 @@ class Bounded:
             abort()
             raise OutOfTimeError
         self._thread = None
-        succeeded, answer = ended[0]
+        succeeded, answer = ended.pop()
         if succeeded:
             return answer
         try:
             raise answer
         finally:
-            del answer, ended  # the error holds this frame, and the frame would hold the error
+            del answer  # the error holds this frame, and the frame would hold the error
 
 
 def left_s(deadline_s: float) -> float:
@@ -94,10 +95,8 @@ def shut(opened: socket.socket | None) -> None:
     """Close a socket that another thread may be waiting in: close alone would not wake it."""
     if opened is None:
         return
-    try:
+    with contextlib.suppress(OSError):  # it was not connected
         socket.socket.shutdown(opened, socket.SHUT_RDWR)  # also for TLS, whose own would wait for the lock
-    except OSError:
-        pass  # it was not connected
     opened.close()
 
 

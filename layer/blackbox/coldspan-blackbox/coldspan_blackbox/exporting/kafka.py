@@ -227,7 +227,8 @@ def create(environ: Mapping[str, str], secrets: Callable[[str], str]) -> KafkaEx
     """Read the variables. Errors: ConfigurationError."""
     if _MISSING is not None:
         raise ConfigurationError(
-            f"COLDSPAN_EXPORT names kafka, and the layer cannot load it ({_MISSING}): build the layer with the extra kafka"
+            f"COLDSPAN_EXPORT names kafka, and the layer cannot load it ({_MISSING}): build the layer with the extra"
+            " kafka"
         )
     brokers = [text.strip() for text in environ.get("COLDSPAN_KAFKA_BROKERS", "").split(",") if text.strip()]
     try:

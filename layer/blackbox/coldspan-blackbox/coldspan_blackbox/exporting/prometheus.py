@@ -15,12 +15,12 @@ from coldspan_blackbox.exporting.totals import Staged, Totals, stale
 
 try:
     from coldspan_blackbox.exporting.remotewrite import HEADERS, encode
-except ImportError as error:  # the layer was built without the extra, or for another Python
+except ImportError as error:  # the layer was built without the extra
     _MISSING: "ImportError | None" = error
 else:
     _MISSING = None
 
-BODY_BYTES = 1_000_000  # before it is compressed; what the managed services take at once
+BODY_BYTES = 500_000  # managed services take 1 MB at once
 CLOSE_S = 0.5
 SERIES_AT_ONCE = 2_000  # in one request of stale markers
 _RETRIED = (408, 425, 429)
@@ -92,7 +92,7 @@ class PrometheusExporter:
         samples = stale(self._totals.series.values(), self._clock_ms())
         for first in range(0, len(samples), SERIES_AT_ONCE):
             try:
-                answer = self._poster.post(encode(samples[first : first + SERIES_AT_ONCE])[0], deadline_s)
+                answer = self._poster.post(encode(samples[first : first + SERIES_AT_ONCE]), deadline_s)
             except NoAnswerError:
                 return
             if answer.status >= 300:
@@ -119,8 +119,8 @@ class PrometheusExporter:
         some = len(todo)
         while some:
             staged = self._sums().stage(todo[:some], self._clock_ms())
-            body, size = encode(staged.samples)
-            if size <= BODY_BYTES:
+            body = encode(staged.samples)
+            if len(body) <= BODY_BYTES:
                 return staged, body
             some //= 2
         return None, b""
@@ -177,8 +177,8 @@ def create(environ: Mapping[str, str], secrets: Callable[[str], str]) -> Prometh
     """Read the variables. Errors: ConfigurationError."""
     if _MISSING is not None:
         raise ConfigurationError(
-            f"COLDSPAN_EXPORT names prometheus, and the layer cannot load it ({_MISSING}): build the layer with the extra "
-            "prometheus, for this version of Python"
+            f"COLDSPAN_EXPORT names prometheus, and the layer cannot load it ({_MISSING}): build the layer with the"
+            " extra prometheus"
         )
     url = secrets(environ.get("COLDSPAN_PROMETHEUS_URL", "").strip())
     try:

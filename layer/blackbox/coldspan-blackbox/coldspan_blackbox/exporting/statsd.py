@@ -122,7 +122,7 @@ class StatsdExporter:
                 if self.scheme == "tcp":
                     _acknowledged(self._socket, delivery)
                 elif now_s - self._connected_s > RESOLVED_S:
-                    raise ConnectionResetError  # noqa: TRY301
+                    raise ConnectionResetError
                 else:
                     # a refusal that came late is of a batch that was told as sent
                     self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -140,7 +140,7 @@ class StatsdExporter:
 
 
 def _nothing() -> None:
-    """Each operation on the socket has its own time limit. Closed in the middle, what it holds would arrive all the same."""
+    """Each operation has its own time limit; what a connection holds would arrive all the same if it were closed."""
 
 
 def _send_datagrams(opened: socket.socket, delivery: _Delivery, deadline_s: float) -> None:
@@ -187,7 +187,7 @@ def create(environ: Mapping[str, str], secrets: Callable[[str], str]) -> StatsdE
         raise ConfigurationError(
             "COLDSPAN_STATSD_ADDRESS is not set: give host:port, udp://host:port or tcp://host:port"
         )
-    scheme, separator, _ = text.partition("://")
+    _, separator, _ = text.partition("://")
     try:
         parts = urlsplit(text if separator else "udp://" + text)
         port = parts.port or PORT

@@ -24,7 +24,7 @@ FIRST = ("function_name", "tool", "operation")
 _LARGEST = 2.0**53  # beyond it neighbouring integers are the same float
 
 
-class Lines(StatsClientBase):
+class Lines(StatsClientBase):  # type: ignore[misc]  # the package has no types
     """Keeps the lines instead of sending them. `tags` is what each gets at its end."""
 
     def __init__(self, prefix: str) -> None:
@@ -44,7 +44,7 @@ class Lines(StatsClientBase):
         return _Lines(self)
 
 
-class _Lines(PipelineBase):
+class _Lines(PipelineBase):  # type: ignore[misc]
     _client: Lines
     _stats: "deque[str]"
 

@@ -8,14 +8,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from coldspan.core.emf import CALL_METRICS, METRICS
 from coldspan_blackbox.exporting.names import base_name, unit_of, with_unit
 from coldspan_blackbox.exporting.record import COUNTER, DISTRIBUTION, GAUGE, Point, Record
-from coldspan.core.emf import CALL_METRICS, METRICS
 
 Labels = tuple[tuple[str, str], ...]  # sorted by name; with __name__
 Samples = list[tuple[int, float]]  # (time in ms, value), oldest first
 
-SERIES = 4_000  # a runaway name or label costs counts, not memory; 25 (tool, operation) pairs and an invocation need 650
+SERIES = 4_000  # a runaway name or label costs counts, not memory; an invocation with 20 (tool, operation) pairs: 520
 LABEL_CHARS = 256
 LABELS = 30
 LATE_MS = 600_000  # a receiver refuses samples that are an hour old, with all that came with them; older is told later
@@ -165,7 +165,9 @@ class Totals:
 def _new(point: Point, family: str, kind: str, labels: Labels) -> Series:
     if kind in {COUNTER, GAUGE}:
         return Series(family, kind, labels)
-    buckets = OVERHEAD_BUCKETS if point.unit == "Microseconds" else _BUCKETS.get(unit_of(point.unit).word, OTHER_BUCKETS)
+    buckets = (
+        OVERHEAD_BUCKETS if point.unit == "Microseconds" else _BUCKETS.get(unit_of(point.unit).word, OTHER_BUCKETS)
+    )
     return Series(family, kind, labels, buckets, counts=(0,) * (len(buckets) + 1))
 
 
