@@ -19,6 +19,19 @@ pytestmark = [
 NUMBER = itertools.count()
 
 
+@pytest.fixture(scope="module")
+def one_broker(tmp_path_factory):
+    """A broker that speaks Kafka."""
+    with receivers.running(receivers.broker(tmp_path_factory.mktemp("broker"))) as running:
+        yield running
+
+
+@pytest.fixture
+def broker(one_broker):
+    """The same, running."""
+    return one_broker.alive()
+
+
 @pytest.fixture
 def topic():
     """A topic that no other test has used."""

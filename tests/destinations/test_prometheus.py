@@ -7,10 +7,24 @@ import pytest
 
 from coldspan_blackbox.exporting import prometheus as exporting
 from coldspan_blackbox.exporting.exporter import Result, Sent
+from support import receivers
 from support.destinations import call_record, within
 
 pytestmark = pytest.mark.timeout(120)
 NUMBER = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def one_prometheus(tmp_path_factory):
+    """Debian's Prometheus, with its remote write receiver."""
+    with receivers.running(receivers.prometheus(tmp_path_factory.mktemp("prometheus"))) as running:
+        yield running
+
+
+@pytest.fixture
+def prometheus(one_prometheus):
+    """The same, running."""
+    return one_prometheus.alive()
 
 
 @pytest.fixture

@@ -6,11 +6,24 @@ import pytest
 
 from coldspan_blackbox.exporting import statsd as exporting
 from coldspan_blackbox.exporting.exporter import Result, Sent
+from support import receivers
 from support.destinations import call_record, within
-from support.receivers import eventually
 
 pytestmark = pytest.mark.timeout(120)
 NUMBER = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def one_statsd(tmp_path_factory):
+    """The StatsD daemon of npm."""
+    with receivers.running(receivers.statsd(tmp_path_factory.mktemp("statsd"))) as running:
+        yield running
+
+
+@pytest.fixture
+def statsd(one_statsd):
+    """The same, running."""
+    return one_statsd.alive()
 
 
 @pytest.fixture
@@ -47,7 +60,7 @@ def failures(statsd, function):
 
 def counted(statsd, function, expected):
     """Wait until it has counted as many; more would not stay unseen."""
-    eventually(lambda: failures(statsd, function) >= expected)
+    receivers.eventually(lambda: failures(statsd, function) >= expected)
     assert failures(statsd, function) == expected
 
 
@@ -63,7 +76,7 @@ def test_what_was_exported_is_found(statsd, exporter, function):
         assert exporter.export([one(function), one(function, 2)], 5) == Result(Sent.SENT)
     counted(statsd, function, 9)
     name = f"coldspan.{function}.dynamodb.PutItem.call_duration"
-    assert eventually(lambda: statsd.ask("timers").get(name)) == [12.5] * 6
+    assert receivers.eventually(lambda: statsd.ask("timers").get(name)) == [12.5] * 6
     assert statsd.ask("counters")["statsd.bad_lines_seen"] == bad_lines
 
 
@@ -72,7 +85,7 @@ def test_tags_are_understood(statsd, make, function):
     exporter = make("tcp", COLDSPAN_STATSD_TAGS="dogstatsd", COLDSPAN_STATSD_PREFIX="acme")
     assert exporter.export([one(function)], 5).state is Sent.SENT
     name = f"acme.call_failures;function_name={function};operation=PutItem;tool=dynamodb"
-    assert eventually(lambda: statsd.ask("counters").get(name)) == 1
+    assert receivers.eventually(lambda: statsd.ask("counters").get(name)) == 1
 
 
 def test_a_large_batch_arrives_whole(statsd, exporter, function):
@@ -80,7 +93,7 @@ def test_a_large_batch_arrives_whole(statsd, exporter, function):
     bad_lines = statsd.ask("counters")["statsd.bad_lines_seen"]
     for _ in range(5):
         assert exporter.export([one(function)] * 200, 5) == Result(Sent.SENT)
-        eventually(lambda: failures(statsd, function) % 200 == 0)
+        receivers.eventually(lambda: failures(statsd, function) % 200 == 0)
     counted(statsd, function, 1_000)
     assert statsd.ask("counters")["statsd.bad_lines_seen"] == bad_lines
 
@@ -124,7 +137,7 @@ def test_a_stream_that_fills_up_is_given_up_in_time_and_doubles_nothing(statsd, 
     assert exporter.export(batch, 20) == Result(Sent.SENT)
     counted(statsd, function, 2)
     name = f"coldspan.{function}.{'x' * 64}.{'y' * 64}.call_failures"
-    assert eventually(lambda: statsd.ask("counters").get(name, 0)) == 1_000
+    assert receivers.eventually(lambda: statsd.ask("counters").get(name, 0)) == 1_000
     assert statsd.ask("counters")["statsd.bad_lines_seen"] == bad_lines
 
 
@@ -139,5 +152,5 @@ def test_a_kill_in_a_full_stream_goes_on_with_what_had_not_arrived(statsd, make,
     arrived = exporter._delivery.data[: exporter._delivery.at].count(b"call_failures")
     assert exporter.export(batch, 20) == Result(Sent.SENT)
     name = f"coldspan.{function}.{'x' * 64}.PutItem.call_failures"
-    assert eventually(lambda: statsd.ask("counters").get(name)) == 1_000 - arrived
+    assert receivers.eventually(lambda: statsd.ask("counters").get(name)) == 1_000 - arrived
     assert 0 < arrived < 1_000

