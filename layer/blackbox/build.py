@@ -8,7 +8,10 @@ recorder, because nothing of the function's side is on its search path. An extra
 
 import argparse
 import importlib.util
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent
@@ -16,6 +19,7 @@ RECORDER = HOME.parent / "recorder"
 PROGRAM = "extensions/coldspan-blackbox"
 OWN = "coldspan-blackbox"
 SOURCES = (PROGRAM, f"{OWN}/start.py", f"{OWN}/coldspan_blackbox")
+MACHINES = {"aarch64": "arm64", "arm64": "arm64"}
 SHARED = ("__init__.py", "core", "drain/__init__.py", "drain/claims.py")  # of the recorder's package
 
 
@@ -27,7 +31,7 @@ def load(path):
     return module
 
 
-def build(recorder, into, interpreters, extras):
+def build(recorder, into, interpreters, extras, architecture):
     """Make the layer's tree in `into`, with byte code by each of the interpreters."""
     for folder in (into / OWN, into / "extensions"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -36,7 +40,11 @@ def build(recorder, into, interpreters, extras):
     recorder.compile_with(interpreters, into, (into / OWN / "coldspan_blackbox" / "exporting",))
     shutil.rmtree(into / OWN / "__pycache__", ignore_errors=True)  # a script is compiled each time all the same
     if extras:
-        load(HOME / "vendor.py").vendor(into / OWN / "vendor", extras, interpreters)
+        vendored = into / OWN / "vendor"
+        load(HOME / "vendor.py").vendor(vendored, extras, architecture, sys.executable)
+        for interpreter in interpreters.values():  # as they are: what they do with annotations is theirs
+            checked = ("-qq", "--invalidation-mode", "unchecked-hash", "-s", into, "-p", "/opt")
+            subprocess.run([interpreter, "-m", "compileall", *checked, vendored], check=True, stdin=subprocess.DEVNULL)
     recorder.set_modes(into, (PROGRAM,))
 
 
@@ -47,10 +55,11 @@ def main():
     options.add_argument("--zip", type=Path, help="also write this zip")
     options.add_argument("--python", action="append", default=[], help="an interpreter to compile with (repeatable)")
     options.add_argument("--extra", action="append", default=[], help="packages of an exporter to bring (repeatable)")
+    options.add_argument("--platform", default=MACHINES.get(platform.machine(), "x86_64"), help="x86_64 or arm64")
     chosen = options.parse_args()
     recorder = load(RECORDER / "build.py")
     interpreters = recorder.find_interpreters(chosen.python)
-    build(recorder, chosen.into, interpreters, chosen.extra)
+    build(recorder, chosen.into, interpreters, chosen.extra, chosen.platform)
     recorder.finish(chosen.into, chosen.into / OWN, interpreters, chosen.zip)
 
 

@@ -85,7 +85,8 @@ class Deaths:
         from time import monotonic_ns, time_ns
 
         from coldspan.core.journal import read
-        from coldspan.core.killed import Evidence, post_mortem
+        from coldspan.core.killed import Evidence, is_without_trace, post_mortem
+        from coldspan.drain.claims import watch_closely
 
         dead = read(claimed.data())
         if dead is None:
@@ -119,6 +120,9 @@ class Deaths:
                 facts["platform"] = dict(request.facts)
             for line in encoder.invocation_lines(invocation, results, facts):
                 self._lines.put(line)
+            claimed.told(invocation.serial)
+            if is_without_trace(invocation.outcome, found):
+                watch_closely(self._folder)
         for name, count in encoder.drops.items():
             self._counts.refusals[name] = self._counts.refusals.get(name, 0) + count
         encoder.drops.clear()
