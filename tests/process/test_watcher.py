@@ -17,6 +17,10 @@ def in_c(event):
     time.sleep(event.get("first_s", 0))
     re.match("(a+)+$", "a" * 60 + "b")
 
+def busy(event):
+    while True:
+        pass
+
 def asleep(event):
     with coldspan.call("pricing", "quote"):
         time.sleep(event["s"])
@@ -34,6 +38,8 @@ def handler(event, context):
     how = event.get("how")
     if how == "c":
         in_c(event)
+    elif how == "busy":
+        busy(event)
     elif how == "asleep":
         asleep(event)
     elif how == "asyncio":
@@ -104,6 +110,16 @@ def test_an_invocation_that_is_killed_in_a_sleep_has_told_what_it_was_in(local, 
         ("pricing", True),
     ]
     assert complained(platform) == []
+
+
+def test_a_loop_in_python_is_told_too(local):
+    """It holds the GIL as long as it may, and lets it go when asked."""
+    platform = local(STUCK)
+    platform.submit(b'{"how": "busy"}', request_id="stuck", deadline_ms=1_500)
+    wait_for(lambda: last_words(platform.lines), platform)
+    platform.close()
+    [said] = last_words(platform.lines)
+    assert functions(said["stacks"], "MainThread")[:2] == ["busy", "handler"]
 
 
 def test_one_that_ends_after_all_has_its_normal_record_with_the_fact_promise_4(local):

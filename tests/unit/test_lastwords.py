@@ -26,7 +26,8 @@ class World:
         self.seam = Seam(scope, finder, lambda *args: None)
         daemon = SimpleNamespace(send=self.send, close=self.close)
         self.drain = Drain(self.seam, write=self.write_record, daemon=daemon)
-        self.words = LastWords(self.drain, write=self.write, daemon=daemon)
+        self.seam.drains["Drain"] = self.drain
+        self.words = LastWords(self.seam, lambda: self.drain, write=self.write, daemon=daemon)
         self.invocation = Invocation("invocation", "r1", scope.new_id(), clock.monotonic(), clock.wall())
         self.invocation.deadline_ms = clock.wall_ns // 10**6 + 3_000
         self.invocation.trace_text = TRACE

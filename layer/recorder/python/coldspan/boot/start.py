@@ -124,7 +124,7 @@ def _watch(running: "Seam", invocation: "Invocation") -> None:
     def load() -> "Callable[[Invocation, bytes], None]":
         from coldspan.drain.lastwords import LastWords
 
-        return LastWords(_load_drain(running)).tell
+        return LastWords(running, lambda: _load_drain(running)).tell
 
     first = running.watcher is None
     running.watcher = Watcher(running.scope, live, running.scope.journal, load, start_new_thread, allocate_lock)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Line = tuple[Callable[[bytes], bool | None], bytes, Counts | None, Callable[[], None] | None]
 
 CALLS_AT_ONCE = 16  # calls made into records between two looks at the clock
-QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
 FAILED = ("partial", "throttled", "timeout", "error")
 
 
@@ -42,10 +41,7 @@ class Drain:
         self.scope = seam.scope
         self.buffer = seam.buffer
         settings = self.settings = seam.settings
-        level = settings.log_level.upper() if settings.log_format.upper() == "JSON" else ""
-        self.emf = EmfEncoder(
-            settings.namespace, settings.function, settings.tools, level if level in QUIET_LEVELS else ""
-        )
+        self.emf = EmfEncoder(settings.namespace, settings.function, settings.tools, stdout.level(settings))
         self.daemon = daemon
         self.xray: "XRayEncoder | None" = None
         self.pending: "list[Line]" = []

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 SHORTEST_WAIT_NS = 1_000_000
-JOIN_NS = 20_000_000
+JOIN_NS = 100_000_000  # it takes less than one, unless the machine or the handler keeps the thread waiting
 PAUSE_S = 0.0001
 TASKS = "/proc/self/task"
 # Raised by the code that runs, and never by another process: to block these would make them deadly.
@@ -57,7 +57,7 @@ class Watcher:
     """`start` it in one invocation, `stop` it before a fork; for the next one there is a new one.
 
     `live` gives the invocations that have begun and not ended. `load` gives the function that sends what can be sent
-    shortly before a deadline; it is called when one has used most of its time. `start_thread` and `new_lock` are the
+    shortly before a deadline; it is called when one has used half of its time. `start_thread` and `new_lock` are the
     interpreter's own, taken before the customer's code could replace them.
     """
 
@@ -178,7 +178,6 @@ class Watcher:
                 self.drop("journal_deleted")
             else:
                 journal.alive(now)
-                journal.sample_rss(rss_bytes())
         seen, self.seen = self.seen, set()
         nearest: "tuple[int, int, int, Invocation] | None" = None
         for invocation in self.live():
@@ -197,6 +196,8 @@ class Watcher:
                 nearest = deadline_ns, margin_ns, whole_ns, invocation
         if nearest is not None:
             self._attend(*nearest, nearest[3].span_id in seen)
+        if self.journal is not None:  # after what is urgent: where the handler keeps the GIL, each file costs 5 ms
+            self.journal.sample_rss(rss_bytes())
 
     def _attend(
         self, deadline_ns: int, margin_ns: int, whole_ns: int, invocation: "Invocation", was_seen: bool
@@ -207,10 +208,13 @@ class Watcher:
             return
         if was_seen:  # a short invocation never pays for arming
             self.steps[3](invocation, deadline_ns - margin_ns // 2)
-        loading_ns = deadline_ns - whole_ns // 4
+        loading_ns = deadline_ns - whole_ns // 2
         if self.clock() >= loading_ns:
             self._load()
             loading_ns = moment_ns
+            if self.clock() >= moment_ns:  # the handler left us little of the interpreter
+                self._near(invocation)
+                return
         self.wait_ns = max(SHORTEST_WAIT_NS, min(self.period_ns, loading_ns - self.clock(), moment_ns - self.clock()))
 
     def _load(self) -> None:
