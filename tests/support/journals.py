@@ -14,10 +14,10 @@ SIZE = 65_536
 class Recording:
     """A Scope with a journal: `begin`, `call` and `end` do what the seam and the hooks do; `read` reads the file."""
 
-    def __init__(self, scope, folder, size=SIZE, function="orders"):
+    def __init__(self, scope, folder, size=SIZE, function="orders", boot_id=BOOT_ID, name="17-0000cafe"):
         self.scope = scope
-        self.path = Path(folder) / "17-0000cafe.journal"
-        head = (BOOT_ID, "17", function, "512", "123456789")
+        self.path = Path(folder) / f"{name}.journal"
+        head = (boot_id, "17", function, "512", "123456789")
         self.journal = scope.journal = Journal(str(self.path), size, head, scope.buffer.shielded)
 
     def invocation(self, request_id="r1", **changes):

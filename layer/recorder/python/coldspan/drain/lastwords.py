@@ -119,7 +119,7 @@ class LastWords:
 
     def send_earlier(self, invocation: "Invocation") -> None:
         """Let the drain send what earlier invocations have left, unless it is at work."""
-        if self.drain.pending or self.buffer.waiting:
+        if self.drain.pending or self.buffer.waiting or self.drain.seam.dead:
             self.drain.run(self.drain.seam, invocation)
 
 
