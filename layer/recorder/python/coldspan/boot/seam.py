@@ -182,12 +182,12 @@ class Seam:
         self.drains.clear()
         self.watcher = None
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
-        if scope.journal is not None:
-            scope.journal.drop()
-            scope.journal = None
-        for claimed in self.dead:  # the parent's to tell
+        journal, scope.journal = scope.journal, None  # first: whatever happens, this process writes into no parent's
+        dead, self.dead = self.dead, []  # the parent's to tell
+        if journal is not None:
+            journal.drop()
+        for claimed in dead:
             claimed.close()
-        self.dead = []
         self.started = self.journal_tried = False
         self.init_end_ns = 0
         self.init_started_ns = scope.clock()

@@ -174,9 +174,12 @@ def stop() -> None:
     if seam is not None and seam.watcher is not None:
         seam.watcher.stop()
     restore(patches)
-    if seam is not None and seam.scope.journal is not None:
-        seam.scope.journal.remove()
-        seam.scope.journal = None
+    if seam is not None:
+        journal, seam.scope.journal = seam.scope.journal, None
+        if journal is not None:
+            journal.remove()
+        while seam.dead:
+            seam.dead.pop().close()  # for another to tell of
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
         finder.stop_timing()

@@ -89,8 +89,14 @@ class Drain:
         late = [call for call in strays if call.owner is not seam.init]
         self.encoded_ns = began
         self.stdout_is_ours = None
-        while self.seam.dead:
-            self.tell_dead(self.seam.dead.pop(0))
+        dead = seam.dead
+        while dead:
+            claimed = dead.pop(0)
+            if not self.tell_dead(claimed):
+                self.buffer.drop("journals_unreadable")
+                claimed.forget()  # it would fail again in every process to come
+            if scope.clock() >= self.encode_until:
+                break
         for index, record in enumerate(waiting):
             if index and scope.clock() >= self.encode_until:
                 self.buffer.waiting[:0] = waiting[index:]
@@ -98,6 +104,9 @@ class Drain:
             if not self.encode(record, init_calls, late if index == 0 else ()):
                 self._lose("records_unencodable", self.taken)
                 self.taken = None
+                told = self._told(record)
+                if told is not None:
+                    told()
                 lost = len(record.calls) + (len(strays) if index == 0 else 0)
                 if lost:
                     self.buffer.drop("calls_unencodable", lost)
@@ -184,10 +193,11 @@ class Drain:
         journal, serial = self.scope.journal, invocation.serial
         return (lambda: journal.forget(serial)) if serial and journal is not None else None
 
-    def _tell_dead(self, claimed: "Claimed") -> None:
+    def _tell_dead(self, claimed: "Claimed") -> bool:
         from coldspan.drain.dead import tell  # seldom needed
 
         tell(self, claimed)
+        return True
 
     def _results(self, calls: "Sequence[Call]") -> "list[CallToolResult]":
         """The records of the first calls, as many as there is time for; always some, so that all are told one day."""
