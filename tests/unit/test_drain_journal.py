@@ -313,7 +313,8 @@ def test_shortly_before_a_deadline_the_dead_are_told_where_no_invocation_ever_en
     leave_dead(fake_clock, settings, folder)
 
     def stuck():
-        words = LastWords(function.recorder.drain, write=lambda line: True)
+        recorder = function.recorder
+        words = LastWords(recorder.seam, lambda: recorder.drain, write=lambda line: True)
         (running,) = function.recorder.seam.live_by_id.values()
         words.tell(running, b"")
         seen.extend((function.told, list(folder.glob("*-dead*"))))
