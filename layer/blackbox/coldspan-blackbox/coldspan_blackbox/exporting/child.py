@@ -11,7 +11,6 @@ import resource
 import select
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -28,7 +27,7 @@ VERSION = b"coldspan/1 "
 EXPORTERS = ("otlp", "prometheus", "statsd", "kafka")
 MESSAGE_BYTES = 1_114_112  # the largest line is 1 MiB. Source: core/limits.py, EMF_EVENT_BYTES
 LOOK_EVERY = 32  # records between two looks at our memory
-STACK_BYTES = 512 * 1024
+STACK_BYTES = 8 * 1024 * 1024  # of a thread, asked for and hardly used: a smaller one does not hold a deep document
 ANSWER_S = 0.05  # of a deadline, kept for the answer
 ORPHANED_S = 1.0  # to send the rest in, when the main process is gone
 
@@ -38,11 +37,7 @@ Send = Callable[[bytes, Mapping[str, Any]], None]
 def run(fd: int, environ: Mapping[str, str]) -> int:
     """Serve the socket until `shutdown` or the other end's close; gives the exit code. Nothing is raised."""
     channel = socket.socket(fileno=fd)
-
-    def send(kind: bytes, told: Mapping[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # full or closed: the main process has stopped to listen
-            channel.send(VERSION + kind + b"\n" + json.dumps(told).encode(), socket.MSG_DONTWAIT)
-
+    send = sender(channel)
     try:
         settings = read_settings(environ)
         if settings.refusal:
@@ -53,7 +48,8 @@ def run(fd: int, environ: Mapping[str, str]) -> int:
         if not exporters:
             send(b"refused", {"reason": "configuration", "exporters": refused})
             return 0
-        _limit_memory(settings.memory_bytes)
+        # A pipeline has two threads at most: its own and the watch over a request.
+        _limit_memory(settings.memory_bytes + 2 * STACK_BYTES * len(exporters))
         child = Child(channel, send, exporters, settings, environ.get("AWS_LAMBDA_FUNCTION_NAME", "unknown"))
         try:
             send(b"ready", {"exporters": list(exporters), "refused": refused, "problems": settings.problems})
@@ -61,9 +57,21 @@ def run(fd: int, environ: Mapping[str, str]) -> int:
         finally:
             child.close()
     except BaseException as error:  # noqa: BLE001  # whatever it is: the main process is to be told
-        send(b"refused", {"reason": "fault", "fault": f"{type(error).__name__}: {error}"[:500]})
+        send(b"refused", {"reason": "fault", "fault": _where(error)})
         return 1
+    finally:
+        channel.close()
     return 0
+
+
+def sender(channel: socket.socket) -> Send:
+    """Give what sends a message to the main process, and waits for nothing."""
+
+    def send(kind: bytes, told: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # full or closed: the main process has stopped to listen
+            channel.send(VERSION + kind + b"\n" + json.dumps(told).encode(), socket.MSG_DONTWAIT)
+
+    return send
 
 
 def make_exporters(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, Exporter], dict[str, str]]:
@@ -108,7 +116,6 @@ class Child:
         self.sampler = Sampler(settings.share, settings.slow_ms)
         self.counts: dict[str, int] = {}  # of what came in and was no record
         self._settled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        threading.stack_size(STACK_BYTES)
         limits = limits or settings.limits
         self.pipelines = {name: Pipeline(exporter, limits, settled=self._wake) for name, exporter in exporters.items()}
         self._told: dict[str, int] = {}  # counts as last told
@@ -253,6 +260,15 @@ class Child:
         for pipeline in self.pipelines.values():
             pipeline.join(ANSWER_S)
         os.close(self._settled)
+
+
+def _where(error: BaseException) -> str:
+    """The type of an error and the line that raised it. Not its text: that may quote a header, and so a key."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "?"  # noqa: PTH119
+    return f"{type(error).__name__} at {place}"
 
 
 def _be_first_to_die() -> None:

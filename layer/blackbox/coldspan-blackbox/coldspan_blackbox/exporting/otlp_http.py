@@ -4,6 +4,7 @@ The SDK's exporters take a transport. Its classes are private to the SDK, whose 
 requirements/otlp.txt; tests/unit/test_blackbox_otlp.py fails where they have changed.
 """
 
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -76,7 +77,8 @@ class Transport(Urllib3HTTPTransport):
             self.answer = Answer(error=f"unsigned_{type(error).__name__}")
             return Urllib3HTTPResult(error=NotSentError())
         # urllib3's timeout is one of each read: a server that sends a byte now and then is cut off by the watch.
-        watch = threading.Timer(left_s + MARGIN_S, _cut_off, (threading.get_ident(),))
+        over = threading.Event()
+        watch = threading.Timer(left_s + MARGIN_S, _cut_off, (threading.get_ident(), over))
         watch.daemon = True
         watch.start()
         try:
@@ -91,6 +93,8 @@ class Transport(Urllib3HTTPTransport):
             self._used_s = _awake_s()
             watch.cancel()
             _open.pop(threading.get_ident(), None)
+        if over.is_set():  # http.client takes headers that were cut off for whole ones
+            self.answer = Answer(error="timeout")
         if not 200 <= self.answer.status < 300:
             return Urllib3HTTPResult(error=NotSentError())
         return Urllib3HTTPResult(status_code=self.answer.status)
@@ -134,9 +138,8 @@ def _was_used(thread: int) -> bool:
     return connection is not None and connection.uses > 1
 
 
-def _cut_off(thread: int) -> None:
-    import socket
-
+def _cut_off(thread: int, over: threading.Event) -> None:
+    over.set()
     connection = _open.get(thread)
     sock = getattr(connection, "sock", None)
     if sock is not None:

@@ -4,7 +4,7 @@ import os
 from time import monotonic_ns
 
 from coldspan.core.cells import SUFFIX
-from coldspan.drain.claims import claim, current_boot_id
+from coldspan.drain.claims import claim, current_boot_id, is_watched_closely
 from coldspan.hot.journal import Journal
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ def begin(seam: "Seam") -> None:
     if settings.journal_bytes:
         dead, scope.journal = open_journal(settings, scope)
         seam.dead += dead
+        seam.closely = is_watched_closely(settings.journal_dir)
     if seam.watcher is not None:
         seam.watcher.journal = scope.journal
 

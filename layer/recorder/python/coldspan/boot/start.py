@@ -129,11 +129,13 @@ def _watch(running: "Seam", invocation: "Invocation") -> None:
     first = running.watcher is None
     running.watcher = Watcher(running.scope, live, running.scope.journal, load, start_new_thread, allocate_lock)
     running.watcher.start(invocation, first)
+    if running.closely:
+        running.watch = running.watcher.at_once
 
 
 def _before_fork() -> None:
     """A process that forks has no thread of ours: the interpreter warns of a fork beside threads."""
-    if seam is not None and seam.watcher is not None and seam.watch is None:
+    if seam is not None and seam.watcher is not None and not seam.watcher.is_stopping:
         seam.watcher.stop()
         seam.watch = seam.buffer.shielded(_watch)
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 
-from coldspan.core.cells import CLAIMED, HEADER_BYTES, MAGIC, SUFFIX
+from coldspan.core.cells import CLAIMED, HEADER_BYTES, MAGIC, SLOT_BYTES, SLOTS, SLOTS_AT, SUFFIX, WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 LARGEST_BYTES = 4 << 20
 AT_ONCE = 16
+CLOSELY = "closely"
 
 
 class Claimed:
@@ -28,8 +29,12 @@ class Claimed:
         """The whole file."""
         return os.pread(self.fd, LARGEST_BYTES, 0)
 
+    def told(self, serial: int) -> None:
+        """One of its invocations has been told: whoever claims the rest does not find it."""
+        os.pwrite(self.fd, bytes(WORD), SLOTS_AT + serial % SLOTS * SLOT_BYTES)
+
     def forget(self) -> None:
-        """It has been told: delete it."""
+        """All of it has been told: delete it."""
         try:
             os.unlink(self.path)
         except OSError:
@@ -48,6 +53,19 @@ def current_boot_id() -> str:
             return file.read().decode().strip()
     except OSError:
         return ""
+
+
+def watch_closely(folder: str) -> None:
+    """Have the function's next processes arm faulthandler for every invocation; the mark lasts as long as /tmp."""
+    try:
+        os.close(os.open(folder + "/" + CLOSELY, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass
+
+
+def is_watched_closely(folder: str) -> bool:
+    """Whether a process of this environment was lost without a trace."""
+    return os.access(folder + "/" + CLOSELY, os.F_OK)
 
 
 def claim(folder: str, boot_id: str, limit: int = AT_ONCE) -> "list[Claimed]":
@@ -98,7 +116,7 @@ def _by_age(folder: str) -> "Iterable[str]":
 def _lock(path: str) -> int:
     """A descriptor that holds the file's lock, or -1: its owner lives, or it is gone."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return -1
     try:

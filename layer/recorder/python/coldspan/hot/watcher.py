@@ -62,7 +62,7 @@ class Watcher:
     """
 
     __slots__ = (
-        "armed_ns", "clock", "done", "drop", "ended", "holds_for", "ident", "is_started", "is_stopping",
+        "armed_ns", "at_once", "clock", "done", "drop", "ended", "holds_for", "ident", "is_started", "is_stopping",
         "journal", "live", "load", "loaded", "new_lock", "period_ns", "seen", "setting_ms", "start_thread",
         "steps", "task", "tell", "wait_ns", "wake",
     )  # fmt: skip
@@ -82,7 +82,7 @@ class Watcher:
         self.live = live
         self.journal = journal
         shielded = scope.buffer.shielded
-        self.ended = shielded(self._ended)
+        self.at_once, self.ended = shielded(self._at_once), shielded(self._ended)
         self.load = shielded(load)
         self.steps = shielded(self._run), shielded(self._tick), shielded(self._stacks), shielded(self._arm)
         self.start_thread = start_thread
@@ -109,15 +109,22 @@ class Watcher:
         whole_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, 0)
         if whole_ms is not None:
             self._keep_up(whole_ms)
-            margin_ns = int(policy.margin_ms(whole_ms, self.setting_ms) * 1e6)
-            if margin_ns and first:
-                self.steps[3](invocation, invocation.start_ns + int(whole_ms * 1e6) - margin_ns // 2)
+            if first:
+                self.at_once(None, invocation)
         self.is_started = True
         try:
             self.start_thread(self.steps[0], ())
         except RuntimeError:  # the customer is at a limit of threads or memory
             self.is_started = False
             self.drop("watcher_not_started")
+
+    def _at_once(self, _seam: "Any", invocation: "Invocation") -> None:
+        """Arm for an invocation that has just begun: 60 µs, for environments that lost one without a trace."""
+        whole_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, 0)
+        if whole_ms is not None:
+            margin_ns = int(policy.margin_ms(whole_ms, self.setting_ms) * 1e6)
+            if margin_ns:
+                self.steps[3](invocation, invocation.start_ns + int(whole_ms * 1e6) - margin_ns // 2)
 
     def _keep_up(self, whole_ms: float) -> None:
         self.period_ns = min(self.period_ns, policy.tick_ns(whole_ms))
