@@ -24,7 +24,6 @@ TICK_NS = 1_000 * MS
 RETRY_NS = 50 * MS
 HUNTS_NS = tuple([ms * MS for ms in (0, 20, 40, 80, 160, 320, 640)])  # after a word of a death: until its lock is free
 FAULTS = 100  # of one door within a minute, before it is closed
-PLATFORM_BYTES = 131_072  # of a batch that fits into one message to the exporters
 
 
 class Loop:
@@ -191,11 +190,6 @@ class Loop:
         known = sum([bool(self.counts.attempt("telemetry_event", self.platform.take, event)) for event in events])
         for _ in range(foreign + len(events) - known):
             self.counts.refuse("telemetry_unknown")
-        if self.invoking is not None and events and not foreign:
-            if len(body) <= PLATFORM_BYTES:
-                self.invoking.send(b"coldspan/1 platform\n" + body)
-            else:
-                self.counts.drop("platform_too_large")
         self._tell_platform()
 
     def _tell_platform(self) -> None:
