@@ -157,6 +157,8 @@ class KafkaExporter:
                 for each in clients:  # which the client itself would leave open
                     each.close()
                 raise
+            # At the exit it would wait for what it holds, and print that it could not send it.
+            self._producer._unregister_cleanup()
         return self._producer
 
     def _probe(self, deadline_s: float) -> None:
