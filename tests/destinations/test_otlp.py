@@ -1,6 +1,8 @@
 """OTLP to real receivers: what arrives is read back; each is killed, hung and made to refuse in the middle."""
 
 import json
+import os
+import subprocess
 import threading
 import time
 
@@ -40,11 +42,21 @@ class Rotel:
 
     def __init__(self, receiver, behind) -> None:
         agent = installed("lib/*/site-packages/rotel/rotel-agent")
+        libraries = subprocess.run(
+            [installed("bin/python"), "-c", "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        environ = {**os.environ, "LD_LIBRARY_PATH": libraries}  # it is linked with the libpython of its environment
+        tried = subprocess.run([agent, "version"], env=environ, capture_output=True, text=True, check=False)
+        if tried.returncode:
+            pytest.skip(f"rotel does not start with this Python: {tried.stderr.strip()}")
         port = free_port()
         command = [agent, "start", "--otlp-http-endpoint", f"127.0.0.1:{port}"]
         command += ["--otlp-grpc-endpoint", f"127.0.0.1:{free_port()}", "--batch-timeout", "50ms"]
         command += ["--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-endpoint", behind.url]
-        self.receiver = receiver(command, port)
+        self.receiver = receiver(command, port, env=environ)
         self.behind = behind
 
     def names(self):
