@@ -378,7 +378,8 @@ def test_managed_platform_facts_join_the_record(start, layers, managed_fields):
 
     assert function.emulator.wait_for(lambda _: lines(), 15), function.emulator.text
     (line,) = lines()
-    assert 0 < line["BilledDuration" if "BilledDuration" in line else "PlatformDuration"] < 20_000
+    assert line["status"] == "success"
+    assert 0 < line["ResponseLatency"] <= line["duration_ms"] < 20_000
 
 
 @needs_root
