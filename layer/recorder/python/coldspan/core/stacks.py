@@ -113,4 +113,5 @@ def _fault_frame(line: str) -> str:
 
 
 def _is_ours(frames: "list[str]") -> bool:
-    return bool(frames) and "coldspan/hot/watcher.py:" in frames[-1]
+    # the outermost is the guard around it
+    return any(["/coldspan/hot/watcher.py:" in frame for frame in frames[-2:]])
