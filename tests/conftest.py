@@ -25,7 +25,7 @@ TIMEOUTS = {"unit": 30, "contract": 60, "fault": 60, "process": 120, "e2e": 300}
 
 # Modules whose attributes and classes the recorder may patch: none may carry our mark after a test.
 PATCHED = re.compile(
-    r"awslambdaric(\..*)?|threading|http\.client|concurrent\.futures\.\w+|asyncio\.(tasks|events|base_events)"
+    r"awslambdaric(\..*)?|threading|faulthandler|http\.client|concurrent\.futures\.\w+|asyncio\.(tasks|events|base_events)"
     r"|(aio)?botocore\.(\w*client|endpoint|\w*httpsession|response|awsrequest|retryhandler|parsers|serialize|hooks)"
     r"|urllib3\.(connection|connectionpool|poolmanager|response)|urllib3\.util\.retry"
     r"|httpx2?(\._client|\._models|\._api|\._transports\.\w+)?|httpcore2?(\._\w+\.\w+)?"
@@ -83,6 +83,7 @@ def default_settings(**changes):
         "flush_ns": 50_000_000,
         "detail": 1.0,
         "slow_ms": 1000.0,
+        "deadline_ms": 100.0,
         "tools": (),
         "payloads": "off",
         "emf": True,

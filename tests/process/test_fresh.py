@@ -86,7 +86,17 @@ def test_recording_loads_none_of_the_heavy_modules_promise_5(local):
     assert "coldspan.core.xray" in layered
     assert (layered - bare) & set(FORBIDDEN) == set()
     # the last is site's own
-    light = {"_contextvars", "contextvars", "_json", "_random", "_socket", "encodings.utf_8_sig", "fcntl", "mmap"}
+    light = {
+        "_contextvars",
+        "contextvars",
+        "_json",
+        "_random",
+        "_socket",
+        "encodings.utf_8_sig",
+        "faulthandler",
+        "fcntl",
+        "mmap",
+    }
     assert {name for name in layered - bare if not name.startswith("coldspan")} <= light
 
 

@@ -9,9 +9,28 @@ from coldspan.hot.journal import Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from coldspan.boot.seam import Seam
     from coldspan.boot.settings import Settings
     from coldspan.drain.claims import Claimed
     from coldspan.hot.scope import Scope
+
+
+def begin(seam: "Seam") -> None:
+    """Open the environment's journal, or another when the last one has been deleted; greet the black box."""
+    settings, scope = seam.settings, seam.scope
+    lost, scope.journal = scope.journal, None
+    if lost is not None:
+        lost.drop()
+    if settings.export and seam.blackbox is None:
+        from coldspan.drain.blackbox import BlackBox
+
+        seam.blackbox = BlackBox(settings.runtime_api)
+        seam.blackbox.greet()  # where nobody is, nothing is lost
+    if settings.journal_bytes:
+        dead, scope.journal = open_journal(settings, scope)
+        seam.dead += dead
+    if seam.watcher is not None:
+        seam.watcher.journal = scope.journal
 
 
 def open_journal(settings: "Settings", scope: "Scope") -> "tuple[list[Claimed], Journal | None]":

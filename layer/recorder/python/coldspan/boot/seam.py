@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from coldspan.boot.imports import Finder
     from coldspan.core.trigger import Described
+    from coldspan.drain.blackbox import BlackBox
     from coldspan.drain.claims import Claimed
+    from coldspan.drain.flush import Drain
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
+    from coldspan.hot.watcher import Watcher
 
     Args = tuple[Any, ...]
     Kwargs = dict[str, Any]
@@ -36,25 +39,10 @@ class Seam:
     """The life of the environment: init, then one invocation after the other (one at a time in each thread)."""
 
     __slots__ = (
-        "absent",
-        "boot_ns",
-        "buffer",
-        "dead",
-        "describe_event",
-        "drain",
-        "finder",
-        "init",
-        "init_end_ns",
-        "init_started_ns",
-        "journal_tried",
-        "open_journal",
-        "restore_ns",
-        "scope",
-        "settings",
-        "started",
-        "stdout",
-        "steps",
-    )
+        "absent", "blackbox", "boot_ns", "buffer", "dead", "describe_event", "drain", "drains", "finder", "init",
+        "init_end_ns", "init_started_ns", "journal_tried", "live_by_id", "open_journal", "restore_ns", "scope",
+        "settings", "started", "stdout", "steps", "watch", "watcher",
+    )  # fmt: skip
 
     def __init__(self, scope: "Scope", finder: "Finder", drain: "Callable[..., None]") -> None:
         self.scope = scope
@@ -62,10 +50,15 @@ class Seam:
         self.settings = scope.settings
         self.finder = finder
         self.drain = self.buffer.shielded(drain)
+        self.drains: "dict[str, Drain]" = {}  # the one that the first drain made
         self.absent = True  # until the runtime client's methods are wrapped
         self.describe_event: "Callable[[Any, Any], Described | None] | None" = None
         self.started = self.journal_tried = False
         self.dead: "list[Claimed]" = []  # journals of killed processes, for the first drain to tell of
+        self.blackbox: "BlackBox | None" = None  # where an exporter is configured
+        self.live_by_id: "dict[int, Invocation]" = {}  # span id -> what has begun and not ended
+        self.watch: "Callable[[Seam, Invocation], None] | None" = None  # starts the watcher, when there is none
+        self.watcher: "Watcher | None" = None
         self.restore_ns = self.boot_ns = 0
         self.init = scope.outside
         self.init_started_ns = scope.clock()
@@ -160,14 +153,12 @@ class Seam:
             self.stdout = self.stdout_now()
 
     def _open_journal(self) -> None:
-        """Claim the journals of killed processes, begin our own. After init: a fork or a snapshot may come before."""
+        """Begin a journal, claim those of killed processes. After init: a fork or a snapshot may come before."""
         self.journal_tried = True
-        settings = self.settings
-        if not settings.journal_bytes:
-            return
-        from coldspan.boot.journals import open_journal
+        if self.settings.journal_bytes or self.settings.export:
+            from coldspan.boot import journals
 
-        self.dead, self.scope.journal = open_journal(settings, self.scope)
+            journals.begin(self)
 
     def stdout_now(self) -> "tuple[int, int] | None":
         """Device and inode of what descriptor 1 refers to; None when it is closed."""
@@ -186,6 +177,9 @@ class Seam:
         scope.reseed()
         self.buffer.__init__()  # type: ignore[misc]  # the same object, emptied: every shielded step counts into it
         scope.current.set(None)
+        self.live_by_id.clear()
+        self.drains.clear()
+        self.watcher = None
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
         if scope.journal is not None:
             scope.journal.drop()
@@ -227,7 +221,8 @@ class Seam:
         """The runtime is about to ask for an event: what has not been drained is, and the position is cleared."""
         if not self.init_end_ns:
             self.end_init()
-        if not self.journal_tried:
+        journal = self.scope.journal
+        if not self.journal_tried or (journal is not None and journal.lost):
             self.open_journal()
         invocation = self.live()
         if invocation is not None:
@@ -254,6 +249,9 @@ class Seam:
         scope.current.set(invocation)
         if scope.journal is not None:
             scope.journal.begin(invocation)
+        self.live_by_id[invocation.span_id] = invocation
+        if self.watch is not None:
+            self.watch(self, invocation)
         invocation.cpu_ns = -process_time_ns()
         invocation.overhead_ns = scope.clock() - entered
 
@@ -289,6 +287,10 @@ class Seam:
                 invocation.replay = described[3].get("replay", False)
             if self.scope.journal is not None:
                 self.scope.journal.describe(invocation, described[0])
+        if self.blackbox is not None:
+            from coldspan.core.links import links_of
+
+            invocation.links = links_of(event)
         now = clock()
         invocation.handler_ns = -now
         invocation.overhead_ns += now - entered
@@ -377,6 +379,10 @@ class Seam:
         invocation.closed = True
         if invocation.serial and self.scope.journal is not None:
             self.scope.journal.end(invocation)
+        self.live_by_id.pop(invocation.span_id, None)
+        watcher = self.watcher
+        if watcher is not None and watcher.holds_for == invocation.span_id:
+            watcher.ended()
         self.scope.current.set(None)
         self.buffer.add_invocation(invocation)
         self.drain(self, invocation)

@@ -12,6 +12,7 @@ class Settings:
 
     __slots__ = (
         "async_handler",
+        "deadline_ms",
         "detail",
         "emf",
         "enabled",
@@ -49,6 +50,7 @@ class Settings:
         self.namespace = get("COLDSPAN_NAMESPACE", "") or "coldspan"
         self.flush_ns = int(self._number(get, "COLDSPAN_FLUSH_MS", 50, 0, 10_000) * 1_000_000)
         self.detail = self._number(get, "COLDSPAN_DETAIL", 1.0, 0, 1)
+        self.deadline_ms = self._number(get, "COLDSPAN_DEADLINE_MS", 100, 0, 60_000)
         self.slow_ms = self._number(get, "COLDSPAN_SLOW_MS", 1_000, 0, 900_000)
         self.emf = self._switch(get, "COLDSPAN_EMF", default=True)
         self.error_text = self._switch(get, "COLDSPAN_ERROR_TEXT", default=True)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from _thread import allocate_lock, start_new_thread  # taken before the customer's code can replace them
 from time import monotonic_ns
 
 from coldspan.boot import BEGAN_NS
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from coldspan.boot.imports import Finder
     from coldspan.boot.seam import Seam
     from coldspan.core.record import Invocation
+    from coldspan.drain.flush import Drain
     from coldspan.hot.patch import Patches
     from coldspan.hot.scope import Scope
 
@@ -34,6 +36,7 @@ HOOKS = {
     "mcp.client.session": "coldspan.hot.mcp",
     "concurrent.futures.thread": "coldspan.hot.threads",
     "threading": "coldspan.hot.threads",
+    "faulthandler": "coldspan.hot.faulthandler",
     "multiprocessing.pool": "coldspan.hot.threads",
 }
 
@@ -76,11 +79,12 @@ def _start(buffer: "Buffer") -> None:
     table["awslambdaric.bootstrap"] = _hook_runtime
     finder = Finder(table, buffer.shielded)
     seam = Seam(scope, finder, _drain)
+    seam.watch = buffer.shielded(_watch)
     hot_scope.active = scope
     sys.meta_path.insert(0, finder)
     finder.start_timing()
     finder.catch_up()
-    os.register_at_fork(after_in_child=buffer.shielded(_after_fork))
+    os.register_at_fork(before=buffer.shielded(_before_fork), after_in_child=buffer.shielded(_after_fork))
     if settings.init_type == "snap-start":
         from coldspan.boot import restored
 
@@ -107,9 +111,37 @@ def _hook_runtime(bootstrap: "Any") -> None:
         handlers.install(bootstrap, seam, patches)
 
 
+def _watch(running: "Seam", invocation: "Invocation") -> None:
+    """The first invocation, and the first after a fork, starts the watcher."""
+    running.watch = None
+    if not running.settings.deadline_ms and running.scope.journal is None:
+        return  # nothing to look for, and nowhere to write
+    from coldspan.hot.watcher import Watcher
+
+    def live() -> "list[Invocation]":
+        return list(running.live_by_id.values())
+
+    def load() -> "Callable[[Invocation, bytes], None]":
+        from coldspan.drain.lastwords import LastWords
+
+        return LastWords(_load_drain(running)).tell
+
+    first = running.watcher is None
+    running.watcher = Watcher(running.scope, live, running.scope.journal, load, start_new_thread, allocate_lock)
+    running.watcher.start(invocation, first)
+
+
+def _before_fork() -> None:
+    """A process that forks has no thread of ours: the interpreter warns of a fork beside threads."""
+    if seam is not None and seam.watcher is not None and seam.watch is None:
+        seam.watcher.stop()
+        seam.watch = seam.buffer.shielded(_watch)
+
+
 def _after_fork() -> None:
     if seam is not None:
         seam.begin_again()
+        seam.watch = seam.buffer.shielded(_watch)
         seam.drain = seam.buffer.shielded(_drain)  # the parent's holds what the parent has not sent yet
 
 
@@ -121,16 +153,24 @@ def _drain(running: "Seam", invocation: "Invocation") -> None:
     left_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, elapsed_ns)
     if not policy.may_start(left_ms, policy.FIRST_DRAIN_MS):
         return  # its record goes with the next invocation's
+    _load_drain(running)
+    running.drain(running, invocation)
+
+
+def _load_drain(running: "Seam") -> "Drain":
+    """The environment's one Drain: made by its first drain, or by the watcher's thread, whichever comes first."""
     from coldspan.drain.flush import Drain
 
-    drain = Drain(running)
+    drain = running.drains.setdefault(Drain.__name__, Drain(running))  # at once: two would tell the init twice
     running.drain = running.buffer.shielded(drain.run)
-    running.drain(running, invocation)
+    return drain
 
 
 def stop() -> None:
     """Take every patch and the import hook away again."""
     global finder, seam
+    if seam is not None and seam.watcher is not None:
+        seam.watcher.stop()
     restore(patches)
     if seam is not None and seam.scope.journal is not None:
         seam.scope.journal.remove()

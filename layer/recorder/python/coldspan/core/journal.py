@@ -11,7 +11,7 @@ from coldspan.core.record import Call, Invocation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coldspan.core.stacks import Stack
+    from typing import Any
 
 _KINDS = ("aws", "http", "user")
 _HEAD_FIELDS = 7
@@ -59,7 +59,7 @@ class Dead:
         self.pid = self.size = self.memory_mb = 0
         self.created_ns = self.last_alive_ns = self.rss_bytes = self.stacks_of = 0
         self.invocations: "list[DeadInvocation]" = []
-        self.stacks: "list[Stack]" = []
+        self.stacks: "list[dict[str, Any]]" = []
 
 
 def read(data: bytes) -> "Dead | None":
@@ -185,8 +185,8 @@ def _read_stacks(data: bytes, dead: "Dead") -> None:
         from coldspan.core.stacks import parse
 
         dead.stacks_of = commit >> LENGTH_BITS
-        dead.stacks = parse(data[at + WORD : at + WORD + length].decode("utf-8", "replace"))
+        dead.stacks = parse(data[at + WORD : at + WORD + length])
     elif fault:
         from coldspan.core.stacks import parse_fault
 
-        dead.stacks = parse_fault(fault.decode("utf-8", "replace"))
+        dead.stacks = parse_fault(fault)

@@ -29,3 +29,12 @@ RAW_TEXT_CHARS = 1_024  # kept on the hot path, before masking cuts it to MESSAG
 TOOLS_AS_DIMENSIONS = 20
 PAYLOAD_BYTES = 4_096
 PAYLOAD_DEPTH = 6
+
+# Ours: what is told of an invocation that is about to be killed.
+STACK_FRAMES = 50  # of one thread or task, the innermost
+STACK_THREADS = 20
+STACK_TASKS = 20
+STACK_BYTES = 16_384
+STACK_NAME_CHARS = 100
+STACK_FILE_CHARS = 200
+LAST_CALLS = 50  # finished calls in the last words, the latest

@@ -22,6 +22,14 @@ def may_start(left_ms: "float | None", last_drain_ms: float) -> bool:
     return left_ms is None or left_ms > max(NEAR_DEADLINE_MS, 2 * last_drain_ms)
 
 
+def margin_ms(whole_ms: float, setting_ms: float) -> float:
+    """How long before its deadline an invocation's stacks are taken; 0: never. `whole_ms` is all the time it has.
+
+    At most a tenth of its time: a function with a short timeout must not be looked at while it is healthy.
+    """
+    return min(setting_ms, whole_ms / 10)
+
+
 def in_detail(failed: bool, start: str, duration_ms: float, slow_ms: float, share: float, draw: float) -> bool:
     """Whether an invocation's calls are written in full: failed, slow and first ones always, of the others a share.
 

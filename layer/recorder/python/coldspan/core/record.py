@@ -92,6 +92,7 @@ class Invocation:
         "closed",  # drained: what ends now is late, what begins now is background
         "cpu_ns",
         "deadline_ms",  # epoch ms, 0 when unknown
+        "deadline_near",  # was still running shortly before its deadline
         "dropped",  # dict reason -> count, or None
         "end_ns",
         "epoch_ns",
@@ -101,6 +102,7 @@ class Invocation:
         "function_arn",
         "handler_ns",  # time inside the handler
         "kind",  # "invocation", "init" or "background"
+        "links",  # trace headers of the event's messages, or None
         "metrics",  # list of (name, value, unit) or None
         "open",  # span id -> Call, begun and not yet ended; dict operations are atomic, a counter would not be
         "outcome",  # "", ok, error, pending, unserialisable, too_large, timeout, crash, out_of_memory, init_error
@@ -130,13 +132,14 @@ class Invocation:
         self.open: "dict[int, Call]" = {}
         self.deadline_ms = self.end_ns = self.posted_ns = self.serial = 0
         self.cpu_ns = self.handler_ns = self.overhead_ns = self.state = 0
-        self.closed = self.replay = False
+        self.closed = self.replay = self.deadline_near = False
         self.outcome = self.error_type = self.error_text = self.function_arn = self.tenant_id = self.trace_text = ""
         self.flush = "after_response"
         self.start = "warm"
         self.annotations: "dict[str, Any] | None" = None
         self.metrics: "list[tuple[str, Any, str]] | None" = None
         self.dropped: "dict[str, int] | None" = None
+        self.links: "list[str] | None" = None
         self.trigger: "Any" = None
         self._trace: "TraceHeader | None" = None
         self.batch_failures: "int | None" = None

@@ -72,6 +72,8 @@ class XRayEncoder:
     ) -> "list[bytes]":
         """Encode an invocation with its calls nested; [] when its trace is absent, unsampled or has no parent.
 
+        One that has not ended is told as in progress; the same ids told again, when it has, complete it.
+
         Takes:  results in the order of invocation.calls; texts: their records as EmfEncoder.texts has them, else they
                 are made again. facts: `init_calls` (results of calls made during a cold start's init), with
                 `init_epoch_ms` and `init_ms` when known, become an `Initialization` subsegment beside the invocation's.
@@ -87,7 +89,7 @@ class XRayEncoder:
         place = f',"type":"subsegment","trace_id":"{trace.root}","parent_id":"{trace.parent}"'
         head = (
             f'{{"name":{self._name},"id":"{span_id}","start_time":{_seconds(began)}'
-            f',"end_time":{_seconds(began + elapsed)}'
+            f",{_ending(invocation, began + elapsed)}"
             f"{self._start(invocation)}"
         )
         tail = ',"metadata":{"coldspan":{"request_id":%s,"calls_open":%d,"handler_ms":%.3f}}' % (
@@ -334,6 +336,10 @@ def _is_above(span_id: str, from_id: str, parents: "dict[str, str]") -> bool:
 def _times(result: "CallToolResult") -> "tuple[int, int]":
     began = sane_ms(result.timestamp) * 1_000_000
     return began, began + (int(result.duration_ms * 1e6) if 0 <= result.duration_ms < _DAY_MS else 0)
+
+
+def _ending(invocation: "Invocation", ended_ns: int) -> str:
+    return f'"end_time":{_seconds(ended_ns)}' if invocation.end_ns else '"in_progress":true'
 
 
 def _seconds(epoch_ns: int) -> str:

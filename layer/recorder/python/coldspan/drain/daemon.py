@@ -1,4 +1,4 @@
-"""Sends datagrams to the X-Ray daemon."""
+"""Sends datagrams: to the X-Ray daemon, and, as drain/blackbox.py, to the black box."""
 
 from os import getpid
 
@@ -21,12 +21,16 @@ def parse_address(text: str) -> "tuple[str, int] | None":
 
 
 class Daemon:
-    """An unconnected, non-blocking UDP socket, opened when first used and again in a new process or after a restore."""
+    """An unconnected, non-blocking socket, opened when first used and again in a new process or after a restore.
 
-    __slots__ = ("address", "pid", "socket")
+    `address` is (host, port), or a name of a Unix socket; `name` begins the reasons of what is lost.
+    """
 
-    def __init__(self, address: "tuple[str, int]") -> None:
+    __slots__ = ("address", "name", "pid", "socket")
+
+    def __init__(self, address: "tuple[str, int] | str", name: str = "xray") -> None:
         self.address = address
+        self.name = name
         self.socket: "socket | None" = None
         self.pid = 0
 
@@ -38,18 +42,20 @@ class Daemon:
                 socket = self._open()
             socket.sendto(datagram, self.address)
         except BlockingIOError:
-            return "xray_socket_full"
+            return self.name + "_socket_full"
         except OSError as error:
             if raised_by_signal(error):
                 raise
-            return "xray_send_failed"
+            return self.name + "_send_failed"
         return ""
 
     def _open(self) -> "socket":
         import _socket
 
         self.close()
-        family = _socket.AF_INET6 if ":" in self.address[0] else _socket.AF_INET
+        family = _socket.AF_UNIX
+        if type(self.address) is tuple:
+            family = _socket.AF_INET6 if ":" in self.address[0] else _socket.AF_INET
         opened = self.socket = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         opened.setblocking(False)
         self.pid = getpid()

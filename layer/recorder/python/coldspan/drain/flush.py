@@ -63,6 +63,7 @@ class Drain:
         self.encode, self.encode_xray = shielded(self._encode), shielded(self._encode_xray)
         self.tell_init, self.tell_dead = shielded(self._tell_init), shielded(self._tell_dead)
         self.write, self.send_datagram = shielded(write or self._write), shielded(self._send_datagram)
+        self.send_export = shielded(self._send_export)
 
     def run(self, seam: "Seam", invocation: "Invocation") -> None:
         """Send what waits. `invocation` is the one that has just ended: its deadline holds.
@@ -105,6 +106,8 @@ class Drain:
                 if lost:
                     self.buffer.drop("calls_unencodable", lost)
         self._send(until)
+        if self.seam.blackbox is not None:
+            self.seam.blackbox.end(invocation.request_id)
         ended = scope.clock()
         self.last_ns = ended - began
         self.carried_ns += ended - self.encoded_ns
@@ -125,6 +128,8 @@ class Drain:
         if not self.init_told:
             self.tell_init(invocation, facts, [to_result(call, error_text) for call in init_calls])
         self._describe_trigger(invocation, facts)
+        if invocation.deadline_near:
+            facts["deadline_near"] = True
         if invocation.error_text:
             from coldspan.core.mask import mask_text
 
@@ -139,13 +144,18 @@ class Drain:
         invocation.overhead_ns += now - self.encoded_ns + self.carried_ns
         self.carried_ns = 0
         self.encoded_ns = now
-        if settings.emf:
-            lines = self.emf.invocation_lines(invocation, results, facts, detail)
+        blackbox = self.seam.blackbox
+        if settings.emf or blackbox is not None:
+            # what is exported has all calls: who exports decides on the share
+            lines = self.emf.invocation_lines(invocation, results, facts, detail or not settings.emf)
             if stray_results:
                 lines += self.emf.stray_lines(stray_results, scope.wall() // 1_000_000)
+            if blackbox is not None:
+                whole = lines if detail else self.emf.invocation_lines(invocation, results, facts)
+                self.export(whole, invocation)
             told = self._told(invocation)
-            for line in lines:
-                self._queue(self.write, line, self.taken, told)
+            for line in lines if settings.emf else ():
+                self.queue(self.write, line, self.taken, told)
                 self.taken = told = None
         self.encode_xray(invocation, results, facts, late, stray_results)
         for encoder in (self.emf, self.xray):
@@ -160,29 +170,28 @@ class Drain:
                 told()
         return True
 
+    def export(self, lines: "list[bytes]", invocation: "Invocation") -> None:
+        """Queue the lines for the black box."""
+        from coldspan.drain.blackbox import placed
+
+        for line in placed(lines, invocation):
+            self.queue(self.send_export, line)
+
+    def _send_export(self, line: bytes) -> bool:
+        reason = self.seam.blackbox.send_line(line) if self.seam.blackbox is not None else "export_send_failed"
+        if reason:
+            self.buffer.drop(reason)
+        return True
+
     def _told(self, invocation: "Invocation") -> "Callable[[], None] | None":
         """What to do once its record has been sent: the journal need not keep it any longer."""
         journal, serial = self.scope.journal, invocation.serial
         return (lambda: journal.forget(serial)) if serial and journal is not None else None
 
     def _tell_dead(self, claimed: "Claimed") -> None:
-        """Tell of the invocations that a killed process had not told of. Its journal is deleted when they are sent."""
-        from coldspan.core.journal import read
-        from coldspan.core.killed import Evidence, post_mortem
+        from coldspan.drain.dead import tell  # seldom needed
 
-        scope = self.scope
-        dead = read(claimed.data())
-        told = post_mortem(dead, Evidence(scope.clock(), scope.wall())) if dead is not None else []
-        lines: "list[tuple[Any, bytes]]" = []
-        for invocation, results, more in told:
-            facts = {**self.facts, **more, "told_by": "next_init"}
-            if self.settings.emf:
-                lines += [(self.write, line) for line in self.emf.invocation_lines(invocation, results, facts)]
-            lines += [(self.send_datagram, datagram) for datagram in self._xray_of(invocation, results, facts)]
-        for index, (send, line) in enumerate(lines):
-            self._queue(send, line, None, claimed.forget if index == len(lines) - 1 else None)
-        if not lines:
-            claimed.forget()
+        tell(self, claimed)
 
     def _results(self, calls: "Sequence[Call]") -> "list[CallToolResult]":
         """The records of the first calls, as many as there is time for; always some, so that all are told one day."""
@@ -278,18 +287,18 @@ class Drain:
         trace = invocation.trace
         if not late and (trace is None or not trace.sampled or not trace.parent):
             return
-        xray = self._xray_encoder()
+        xray = self.xray_encoder()
         if xray is None:
             return
         texts = self.emf.texts if settings.emf else []
         if settings.xray == "auto" and others_trace():
             results, late, texts = [], (), []
         for datagram in xray.datagrams(invocation, results, facts, texts):
-            self._queue(self.send_datagram, datagram)
+            self.queue(self.send_datagram, datagram)
         for datagram in xray.stray_datagrams(late, late_results) if late else ():
-            self._queue(self.send_datagram, datagram)
+            self.queue(self.send_datagram, datagram)
 
-    def _xray_encoder(self) -> "XRayEncoder | None":
+    def xray_encoder(self) -> "XRayEncoder | None":
         """The encoder, made with the daemon's address when it is first needed; None where there is no such address."""
         settings = self.settings
         if self.xray is None and settings.xray != "off" and settings.xray_address:
@@ -305,16 +314,6 @@ class Drain:
             self.xray = XRayEncoder(settings.function)
         return self.xray
 
-    def _xray_of(
-        self, invocation: "Invocation", results: "list[CallToolResult]", facts: "dict[str, Any]"
-    ) -> "list[bytes]":
-        """The datagrams of an invocation that a killed process had not told of."""
-        trace = invocation.trace
-        xray = self._xray_encoder() if trace is not None and trace.sampled else None
-        if xray is None:
-            return []
-        return xray.datagrams(invocation, [] if self.settings.xray == "auto" and others_trace() else results, facts)
-
     def _write(self, line: bytes) -> bool:
         """Write to stdout; not while a handler has a file of its own in its place, which must not get our lines."""
         if self.stdout_is_ours is None:
@@ -329,13 +328,14 @@ class Drain:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _queue(
+    def queue(
         self,
         send: "Callable[[bytes], bool | None]",
         data: bytes,
         counts: "Counts | None" = None,
         done: "Callable[[], None] | None" = None,
     ) -> None:
+        """Queue a line or datagram: how to send it, the counts that it tells, what to do once it has left."""
         if len(self.pending) >= limits.LINES_WAITING:
             _, _, lost, undone = self.pending.pop(0)
             self._lose("lines_buffer_full", lost)

@@ -21,12 +21,12 @@ _NAMES_KEPT = 256
 class Journal:
     """One process's journal. Numbers ("serials") of invocations and calls count from 1; 0 is an invocation without one.
 
-    `live` maps the slot of each invocation that has begun and not ended to it.
+    `lost` says that the file has been deleted, as functions do that empty /tmp.
     """
 
     __slots__ = (
         "_calls", "_cells", "_fault_at", "_map", "_names", "_numbers", "_serial", "_stacks_at", "_words",
-        "fd", "live", "path",
+        "fd", "lost", "path",
     )  # fmt: skip
 
     def __init__(self, path: str, size: int, head: "tuple[str, ...]") -> None:
@@ -55,15 +55,14 @@ class Journal:
         self._serial = self._calls = 0
         self._numbers = count(1)
         self._names: "dict[tuple[str, str, str], bytes]" = {}
-        self.live: "dict[int, Invocation]" = {}
+        self.lost = False
 
     # -- the invocation ----------------------------------------------------------------------------------------------
 
     def begin(self, invocation: "Invocation") -> None:
         """An invocation has begun. The oldest slot is taken when all are in use: its invocation's record waits long."""
         serial = self._serial = self._serial + 1
-        slot = serial % SLOTS
-        at = SLOTS_AT + slot * SLOT_BYTES
+        at = SLOTS_AT + serial % SLOTS * SLOT_BYTES
         data = (
             f"{invocation.start}\t{invocation.request_id}\t{invocation.function_arn}\t{invocation.tenant_id}"
             f"\t{invocation.trace_text}\n"
@@ -82,7 +81,6 @@ class Journal:
         self._map[at : at + len(data)] = data
         words[word] = serial << LENGTH_BITS | len(data)
         invocation.serial = serial
-        self.live[slot] = invocation
 
     def describe(self, invocation: "Invocation", trigger: str) -> None:
         """What has started the invocation."""
@@ -97,7 +95,6 @@ class Journal:
         serial = invocation.serial
         if serial <= self._serial - SLOTS:
             return
-        self.live.pop(serial % SLOTS, None)
         error_type = invocation.error_type and _clean(invocation.error_type, cells.NAME_CHARS)
         data = f"{invocation.outcome}\t{error_type}\n".encode()
         at = SLOTS_AT + serial % SLOTS * SLOT_BYTES + cells.ENDED
@@ -184,9 +181,14 @@ class Journal:
     def fault_fd(self) -> int:
         """Clear the place where faulthandler may write; give the file's descriptor, standing there."""
         at = self._fault_at
-        self._map[at:] = bytes(len(self._map) - at)
+        self.fault_reset()
         os.lseek(self.fd, at, os.SEEK_SET)
         return self.fd
+
+    def fault_reset(self) -> None:
+        """Forget what faulthandler has written."""
+        if self._map[self._fault_at]:
+            self._map[self._fault_at :] = bytes(cells.FAULT_BYTES)
 
     def is_unlinked(self) -> bool:
         """Whether the file has lost its name: a function may empty /tmp."""

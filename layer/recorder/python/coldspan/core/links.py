@@ -1,0 +1,43 @@
+"""The traces that a batch of messages comes from, as X-Ray trace headers: what a span may be linked to."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LINKS = 64  # of one invocation; a batch may have 10,000 messages
+_TRACEPARENT_CHARS = 55
+
+
+def links_of(event: "Any") -> "list[str]":
+    """Give the trace headers of an event's records, each once, at most 64.
+
+    Source: SQS developer guide, "Message system attributes" (`AWSTraceHeader`); message attributes named `traceparent`
+    of SQS and SNS, as OpenTelemetry's instrumentations send them (W3C Trace Context).
+    """
+    records = event.get("Records") if type(event) is dict else None
+    found: "dict[str, None]" = {}
+    for record in records if type(records) is list else ():
+        if type(record) is dict and len(found) < LINKS:
+            header = _of_message(record) or _of_topic(record.get("Sns"))
+            if header:
+                found[header] = None
+    return list(found)
+
+
+def _of_message(record: "dict[str, Any]") -> str:
+    system = record.get("attributes")
+    header = system.get("AWSTraceHeader") if type(system) is dict else None
+    return header if type(header) is str else _of_attributes(record.get("messageAttributes"), "stringValue")
+
+
+def _of_topic(message: "Any") -> str:
+    return _of_attributes(message.get("MessageAttributes"), "Value") if type(message) is dict else ""
+
+
+def _of_attributes(attributes: "Any", member: str) -> str:
+    attribute = attributes.get("traceparent") if type(attributes) is dict else None
+    text = attribute.get(member) if type(attribute) is dict else None
+    if type(text) is not str or len(text) != _TRACEPARENT_CHARS:
+        return ""
+    _, trace_id, parent, flags = [*text.split("-"), "", "", ""][:4]
+    return f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={parent};Sampled={'1' if flags[-1:] in '13579bdf' else '0'}"

@@ -1,0 +1,155 @@
+"""What is sent of an invocation shortly before its deadline, because afterwards there may be nobody to send it.
+
+A line on stdout that is no metric, so nothing is counted twice; its subsegment as in progress, which the finished one
+completes; and what earlier invocations had left to be sent. Runs in the watcher's thread beside the handler.
+"""
+
+from coldspan.core import limits, policy
+from coldspan.core.others import others_trace
+from coldspan.core.record import Invocation
+from coldspan.core.result import to_result
+from coldspan.core.stacks import parse
+from coldspan.core.text import to_json
+from coldspan.drain import stdout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coldspan.core.record import Call, CallToolResult
+    from coldspan.drain.daemon import Daemon
+    from coldspan.drain.flush import Drain
+
+
+class LastWords:
+    """Sends beside a Drain, whose settings hold: nothing with a flush budget of 0."""
+
+    def __init__(self, drain: "Drain", write: "Any" = stdout.write, daemon: "Daemon | None" = None) -> None:
+        self.drain = drain
+        self.scope = drain.scope
+        self.buffer = drain.buffer
+        self.settings = drain.settings
+        self.write = write
+        self.daemon = daemon
+        shielded = drain.buffer.shielded
+        self.line, self.subsegment, self.earlier = (
+            shielded(step) for step in (self.send_line, self.send_subsegment, self.send_earlier)
+        )
+
+    def tell(self, invocation: "Invocation", stacks: bytes) -> None:
+        """Send what there is time for, while the invocation runs."""
+        if not self.settings.flush_ns:
+            return
+        self.line(invocation, stacks)
+        for step in (self.subsegment, self.earlier):
+            if invocation.closed or self.left_ms(invocation) <= 0:
+                return
+            step(invocation)
+
+    def left_ms(self, invocation: "Invocation") -> float:
+        """How long the invocation may still run."""
+        elapsed_ns = self.scope.clock() - invocation.start_ns
+        return policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, elapsed_ns) or 0.0
+
+    def send_line(self, invocation: "Invocation", stacks: bytes) -> None:
+        """Write what is known now as one line of JSON to the function's log."""
+        drain = self.drain
+        if not self.settings.emf or drain.seam.stdout not in (None, drain.seam.stdout_now()):
+            return
+        drops: "dict[str, int]" = {}
+        text = to_json(self.document(invocation, stacks), drops)
+        line = f"{text[:-1]}{drain.emf._levelled(self.scope.wall() // 1_000_000)}}}\n"
+        if not self.write(line.encode()):
+            self.buffer.drop("last_words_unsendable")
+
+    def document(self, invocation: "Invocation", stacks: bytes) -> "dict[str, Any]":
+        """What the line says. Times in ms; of the finished calls the latest."""
+        now = self.scope.clock()
+        trace = invocation.trace
+        calls = list(invocation.calls)
+        open_calls = sorted(invocation.open.values(), key=_start)
+        return {
+            "coldspan": "deadline_near",
+            "request_id": invocation.request_id,
+            "trace_id": trace.trace_id if trace is not None else "",
+            "function_name": self.settings.function,
+            "running_ms": _ms(now - invocation.start_ns),
+            "left_ms": round(self.left_ms(invocation), 3),
+            "calls_open": [
+                {"tool": call.tool, "operation": call.operation, "since_ms": _ms(now - call.start_ns)}
+                for call in open_calls[: limits.LAST_CALLS]
+                if call.start_ns
+            ],
+            "calls_ended": len(calls),
+            "calls": [_short(call) for call in calls[-limits.LAST_CALLS :]],
+            "stacks": parse(stacks),
+        }
+
+    def send_subsegment(self, invocation: "Invocation") -> None:
+        """Send the invocation's subsegment as in progress, with its calls, when it is sampled and there is a daemon."""
+        settings = self.settings
+        if settings.xray == "off" or not settings.xray_address:
+            return
+        trace = invocation.trace
+        if trace is None or not trace.sampled or not trace.parent:
+            return
+        from coldspan.core.xray import XRayEncoder
+        from coldspan.drain.daemon import Daemon, parse_address
+
+        daemon = self.daemon
+        if daemon is None:
+            address = parse_address(settings.xray_address)
+            if address is None:
+                return
+            daemon = Daemon(address)
+        results: "list[CallToolResult]" = []
+        if settings.xray == "on" or not others_trace():
+            calls = [*list(invocation.calls), *[call for call in list(invocation.open.values()) if call.start_ns]]
+            results = [to_result(call, settings.error_text) for call in calls]
+        xray = XRayEncoder(settings.function)
+        try:
+            for datagram in xray.datagrams(_as_it_is(invocation), results, {}):
+                reason = daemon.send(datagram)
+                if reason:
+                    self.buffer.drop(reason)
+        finally:
+            daemon.close()
+        for reason, count in xray.drops.items():
+            self.buffer.drop(reason, count)
+
+    def send_earlier(self, invocation: "Invocation") -> None:
+        """Let the drain send what earlier invocations have left, unless it is at work."""
+        if self.drain.pending or self.buffer.waiting:
+            self.drain.run(self.drain.seam, invocation)
+
+
+def _as_it_is(invocation: "Invocation") -> "Invocation":
+    """A copy for the encoder: the invocation itself belongs to the thread that runs it."""
+    copy = Invocation("invocation", invocation.request_id, invocation.span_id, invocation.start_ns, invocation.epoch_ns)
+    copy.trace = invocation.trace
+    copy.deadline_ms = invocation.deadline_ms
+    copy.start = invocation.start
+    copy.tenant_id = invocation.tenant_id
+    copy.annotations = dict(invocation.annotations) if invocation.annotations else None
+    copy.open = dict(invocation.open)
+    if invocation.trigger is not None:
+        copy.trigger = invocation.trigger[0]
+    return copy
+
+
+def _short(call: "Call") -> "dict[str, Any]":
+    result = to_result(call, False)
+    return {
+        "tool": result.tool,
+        "operation": result.operation,
+        "status": result.status,
+        "duration_ms": result.duration_ms,
+    }
+
+
+def _start(call: "Call") -> int:
+    return call.start_ns
+
+
+def _ms(ns: int) -> float:
+    return ns // 1_000 / 1_000

@@ -1,0 +1,99 @@
+"""Records handed to the black box: one datagram each, from a real process, to a socket of the test's."""
+
+import json
+import os
+import socket
+
+import pytest
+
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+TWO = """
+from coldspan import call
+def handler(event, context):
+    with call("pricing", "quote"):
+        pass
+    return 1
+invoke(handler)
+invoke(handler)
+"""
+EXPORTING = {"COLDSPAN_EXPORT": "otlp", "AWS_LAMBDA_RUNTIME_API": ""}
+
+
+@pytest.fixture
+def blackbox():
+    """A bound socket where the black box would be; `.messages()` gives (kind, body) of what has come."""
+    api = f"test-{os.urandom(6).hex()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+        bound.bind(f"\0coldspan-{api}")
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        yield api, bound
+
+
+def messages(bound):
+    """(kind, document) of every datagram that waits."""
+    found = []
+    while True:
+        try:
+            head, _, body = bound.recv(1 << 20).partition(b"\n")
+        except BlockingIOError:
+            return found
+        version, kind = head.decode().split(" ")
+        assert version == "coldspan/1"
+        found.append((kind, json.loads(body)))
+
+
+def test_each_line_goes_to_the_black_box_too_and_then_the_end_of_the_invocation(program, blackbox):
+    """What is exported would not be what was recorded, or nobody would know when all of it is there."""
+    api, bound = blackbox
+    run = program(TWO, **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api})
+    found = messages(bound)
+    assert [kind for kind, _ in found] == ["hello", "line", "line", "end", "line", "line", "end"]
+    sent = [body for kind, body in found if kind == "line"]
+    placed = [(body.pop("parent_id"), body.pop("sampled")) for body in sent if "Duration" in body]
+    assert placed == [("53995c3f42cd8ad8", True)] * 2
+    assert sent == run.documents
+    assert [body["request_id"] for kind, body in found if kind == "end"] == ["r1", "r2"]
+    assert "dropped" not in run.documents[-2]
+
+
+def test_what_is_exported_is_complete_where_the_log_is_not(program, blackbox):
+    """A share of details for the log would be a share for the exporters."""
+    api, bound = blackbox
+    run = program(TWO, **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api, "COLDSPAN_DETAIL": "0", "COLDSPAN_EMF": "false"})
+    assert run.documents == []
+    told = [body for kind, body in messages(bound) if kind == "line" and "Duration" in body]
+    assert [len(body["calls"]) for body in told] == [1, 1]
+    run = program(TWO, **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api, "COLDSPAN_DETAIL": "0"})
+    assert "calls" not in run.records[1]
+    told = [body for kind, body in messages(bound) if kind == "line" and "Duration" in body]
+    assert [len(body["calls"]) for body in told] == [1, 1]
+
+
+def test_without_a_black_box_each_datagram_is_counted_and_nothing_else_happens(program):
+    """A layer that was forgotten would show as a fault of the function, or as nothing at all."""
+    run = program(TWO, **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": f"test-{os.urandom(6).hex()}"})
+    assert run.code == 0
+    assert [record["outcome"] for record in run.records] == ["ok", "ok"]
+    assert run.records[1]["dropped"] == {"export_send_failed": 2}
+
+
+def test_a_record_too_large_for_a_datagram_is_counted(program, blackbox):
+    """A limit of the kernel's would lose it in silence."""
+    api, bound = blackbox
+    run = program(
+        """
+        from coldspan import call
+        def handler(event, context):
+            for number in range(900):
+                with call("pricing", "quote"):
+                    pass
+            return 1
+        invoke(handler)
+        invoke(lambda event, context: 1)
+        """,
+        **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api},
+    )
+    assert run.records[1]["dropped"] == {"export_send_failed": 1}
+    kinds = [kind for kind, _ in messages(bound)]
+    assert (kinds[0], kinds[-2:]) == ("hello", ["line", "end"])
