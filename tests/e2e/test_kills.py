@@ -21,6 +21,10 @@ from support import cgroup, readable
 from support.emulating import Running, body_of, emulator_missing
 from support.http_server import HttpServer, answer
 
+ROOT = (
+    f"1-{time.time_ns() // 10**9:08x}-bd862e3fe1be46a994272793"  # begun now: the emulator's deadline is 115 days away
+)
+TRACE = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=0"
 HANDLERS = Path(__file__).parent / "handlers"
 TIMEOUT_S = 3
 AT_WORK = re.compile(rb"at work: (\S+) (\d+)")
@@ -121,12 +125,12 @@ def frames(record):
 # --- timeouts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("do", "frame"), [("sleep", "sleep"), ("regex", "regex"), ("loop", "loop")])
+@pytest.mark.parametrize(("do", "frame"), [("sleep", "sleep"), ("late_regex", "regex"), ("loop", "loop")])
 def test_a_timeout_is_told_with_what_was_open_and_where_the_code_was(start, do, frame):
     """In a call of the system's, in C code that holds the GIL, in an event loop: the stack names the function."""
     function = start()
     function.invoke()
-    answered = function.ask(do=do)
+    answered = function.ask(do=do, after_s=1.5)
     assert (answered.status, answered.body) == (200, b"Task timed out after %d.00 seconds" % TIMEOUT_S)
     request_id, pid = function.at_work()
     record = function.the_record(request_id)
@@ -138,14 +142,30 @@ def test_a_timeout_is_told_with_what_was_open_and_where_the_code_was(start, do, 
     told_by(function, record)
 
 
+def test_a_timeout_in_c_code_from_the_first_moment_on_is_told_without_a_stack(start):
+    """The GIL is never given up, so nothing of ours could run: the journal alone tells, and the platform's word."""
+    function = start()
+    function.invoke()
+    answered = function.ask(do="regex")
+    request_id, _ = function.at_work()
+    record = function.the_record(request_id)
+    assert told_calls(record) == [READ, WRITE]
+    if function.has_extension:
+        assert (record["outcome"], record["error_type"]) == ("timeout", "Sandbox.Timedout")
+        is_timed_out(record, answered)
+    else:  # it might as well have crashed there, and the next init have come later
+        assert record["outcome"] in {"timeout", "crash"}
+    told_by(function, record)
+
+
 def is_timed_out(record, answered):
     """Figures of a timeout: metrics, the time of the kill, how long it ran and since when its last call was open."""
     assert metrics(record) == {"Error": 1, "Timeout": 1, "Calls": 2}
     assert near(record, answered.sent_ns + TIMEOUT_S * 10**9)
     assert abs(record["Duration"] - TIMEOUT_S * 1_000) < 500
     open_call = record["calls"][-1]
-    assert answered.sent_ns / 1e6 - 1 <= open_call["timestamp"] <= answered.sent_ns / 1e6 + 1_000
-    assert 0 < record["Duration"] - open_call["duration_ms"] < 1_000
+    assert answered.sent_ns / 1e6 - 1 <= open_call["timestamp"] <= answered.sent_ns / 1e6 + 2_000
+    assert 0 < record["Duration"] - open_call["duration_ms"] < 2_000
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +387,7 @@ def test_managed_platform_facts_join_the_record(start, layers, managed_fields):
     """The emulator's Telemetry API is real in this mode: with the black box its figures are told by request id."""
     fields, variables = managed_fields
     function = start(environment=variables, timeout_s=20, **fields)
-    _, _, (record,) = function.invoke()
+    _, _, (record,) = function.invoke(TRACE)
     if not layers["more_layers"]:
         assert function.documents() == [record]
         return
@@ -384,19 +404,19 @@ def test_managed_platform_facts_join_the_record(start, layers, managed_fields):
 
 @needs_root
 def test_managed_a_worker_that_dies_is_told_of_and_the_other_lives_on(start, managed_fields):
-    """The emulator starts no new worker: without the black box the dead one's record waits for the next environment."""
+    """The emulator starts no new worker, and its telemetry says nothing: the journal does, at the latest at the end."""
     fields, variables = managed_fields
     function = start(environment=variables, timeout_s=5, **fields)
-    function.invoke()
-    function.ask(do="leave")
+    function.invoke(TRACE)
+    function.ask(TRACE, do="leave")
     request_id, _ = function.at_work()
-    _, _, _ = function.invoke()
+    assert function.ask(TRACE).status == 200
 
     def of_it():
         return [found for found in function.records() if found["request_id"] == request_id]
 
     if not function.has_extension:
-        assert of_it() == []
+        assert len(of_it()) <= 1  # told by the other worker, if it had still to begin
         return
     assert function.emulator.wait_for(lambda _: of_it(), 15), function.emulator.text
     function.emulator.shutdown()

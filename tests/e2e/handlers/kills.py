@@ -56,6 +56,12 @@ def regex(event):
         re.match(r"(a+)+$", "a" * 60 + "b")
 
 
+def late_regex(event):
+    """The same, when some of the time has passed."""
+    threading.Event().wait(event["after_s"])
+    regex(event)
+
+
 def loop(event):
     """Wait in an event loop, in a task."""
 
@@ -115,6 +121,7 @@ KILLS = {
     "sleep": sleep,
     "dynamodb": dynamodb,
     "regex": regex,
+    "late_regex": late_regex,
     "loop": loop,
     "leave": leave,
     "wait": wait,
