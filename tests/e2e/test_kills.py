@@ -27,6 +27,7 @@ ROOT = (
 TRACE = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=0"
 HANDLERS = Path(__file__).parent / "handlers"
 TIMEOUT_S = 3
+WORKERS = 2
 AT_WORK = re.compile(rb"at work: (\S+) (\d+)")
 READ = ("ledger", "read", "ok")
 WRITE = ("ledger", "write", "in_flight")
@@ -379,27 +380,51 @@ def managed_fields(tmp_path_factory):
     folder = tmp_path_factory.mktemp("managed")
     python, variables = readable.interpreter(folder / "lang")
     fields = {"python": python, "runtime": readable.runtime(folder / "runtime")}
-    return {**fields, "init_type": "lambda-managed-instances", "max_concurrency": 2}, variables
+    return {**fields, "init_type": "lambda-managed-instances", "max_concurrency": WORKERS}, variables
+
+
+@pytest.fixture
+def meeting():
+    """The address of a server that answers when every worker has asked."""
+    barrier = threading.Barrier(WORKERS, timeout=30)
+
+    def meet(exchange):
+        barrier.wait()
+        return answer(200)(exchange)
+
+    with HttpServer() as server:
+        server.script = {"/meet": meet}
+        yield server.url("/meet")
 
 
 @needs_root
-def test_managed_platform_facts_join_the_record(start, layers, managed_fields):
+def test_managed_platform_facts_are_told_for_each_invocation_of_every_worker(start, managed_fields, meeting):
     """The emulator's Telemetry API is real in this mode: with the black box its figures are told by request id."""
     fields, variables = managed_fields
-    function = start(environment=variables, timeout_s=20, **fields)
-    _, _, (record,) = function.invoke(TRACE)
-    if not layers["more_layers"]:
-        assert function.documents() == [record]
+    function = start(environment=variables, timeout_s=40, **fields)
+    answers = []
+    asking = [
+        threading.Thread(target=lambda: answers.append(function.ask(TRACE, meet=meeting))) for _ in range(WORKERS)
+    ]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join(60)
+    records = function.new_records(WORKERS)
+    assert len({body_of(answered)["pid"] for answered in answers}) == len(records) == WORKERS
+    wanted = sorted(record["request_id"] for record in records)
+
+    def told():
+        return [found for found in function.documents() if found.get("platform") and "request_id" in found]
+
+    if not function.has_extension:
+        assert told() == []
         return
-    of_it = [record["request_id"]]
-
-    def lines():
-        return [found for found in function.documents() if found.get("platform") and found.get("request_id") in of_it]
-
-    assert function.emulator.wait_for(lambda _: lines(), 15), function.emulator.text
-    (line,) = lines()
-    assert line["status"] == "success"
-    assert 0 < line["ResponseLatency"] <= line["duration_ms"] < 20_000
+    assert function.emulator.wait_for(lambda _: len(told()) >= WORKERS, 15), function.emulator.text
+    assert sorted(line["request_id"] for line in told()) == wanted
+    for line in told():
+        assert line["status"] == "success"
+        assert 0 < line["ResponseLatency"] <= line["duration_ms"] < 40_000
 
 
 @needs_root

@@ -141,4 +141,6 @@ def handler(event, context):
             pass
         say(context)
         KILLS[do](event)
+    if "meet" in event:
+        get(event["meet"])
     return {"pid": os.getpid()}
