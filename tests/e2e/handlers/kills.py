@@ -84,6 +84,8 @@ def leave(event):
 def wait(event):
     """Wait to be killed by somebody else."""
     with coldspan.call("ledger", "write"):
+        sys.stdout.write("waiting\n")
+        sys.stdout.flush()
         threading.Event().wait()
 
 
