@@ -8,6 +8,7 @@ PY := .venv/bin/python
 ARGS ?=
 PYTEST := $(PY) -m pytest $(ARGS)
 recorder_sources := $(shell find layer/recorder -name __pycache__ -prune -o -type f -print)
+blackbox_sources := $(shell find layer/blackbox -name __pycache__ -prune -o -type f -print)
 
 .PHONY: help
 help:  ## print this
@@ -32,10 +33,13 @@ format: venv  ## format the code
 	@$(PY) -m ruff check --fix --quiet . || true
 
 .PHONY: layer
-layer: venv build/coldspan-recorder.zip  ## build the recorder layer: build/recorder (what is mounted at /opt) and its zip
+layer: venv build/coldspan-recorder.zip build/coldspan-blackbox.zip  ## build both layers: build/recorder and build/blackbox (what is mounted at /opt) and their zips
 
 build/coldspan-recorder.zip: $(recorder_sources) | venv
 	@$(PY) layer/recorder/build.py --into build/recorder --zip $@
+
+build/coldspan-blackbox.zip: $(recorder_sources) $(blackbox_sources) | venv
+	@$(PY) layer/blackbox/build.py --into build/blackbox --zip $@ $(if $(wildcard layer/blackbox/vendor.py),--extra otlp)
 
 .PHONY: fault
 fault: layer  ## run the table of stages and faults

@@ -74,17 +74,22 @@ def with_one_line(code):
     return code.replace(co_linetable=table, co_consts=constants)
 
 
-def compile_tree(root):
-    """Write byte code of the running interpreter beside every module under `root`, which will be mounted at /opt."""
+def compile_tree(root, plain=()):
+    """Write byte code of the running interpreter beside every module under `root`, which will be mounted at /opt.
+
+    What is under one of the `plain` folders keeps its annotations and lines: a dataclass is made from them.
+    """
     for source in sorted(Path(root).rglob("*.py")):
         text = source.read_bytes()
         mounted = f"{MOUNTED_AT}/{source.relative_to(root).as_posix()}"  # as it is loaded: no correction
-        tree = ast.fix_missing_locations(Lean().visit(ast.parse(text, mounted)))
+        tree, lean = ast.parse(text, mounted), not any(source.is_relative_to(folder) for folder in plain)
+        if lean:
+            tree = ast.fix_missing_locations(Lean().visit(tree))
         code = compile(tree, mounted, "exec", dont_inherit=True, optimize=2)
         target = Path(importlib.util.cache_from_source(str(source), optimization=""))
         target.parent.mkdir(exist_ok=True)
         header = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(text)
-        target.write_bytes(header + marshal.dumps(with_one_line(code)))
+        target.write_bytes(header + marshal.dumps(with_one_line(code) if lean else code))
 
 
 def ask(interpreter):
@@ -140,23 +145,24 @@ def find_interpreters(named=()):
     return found
 
 
-def copy_sources(into):
+def copy_sources(into, home=HOME, names=SOURCES):
     """Copy what belongs into the layer, and make it readable for every user: Managed Instances do not run as root."""
-    for name in SOURCES:
-        source, target = HOME / name, into / name
+    for name in names:
+        source, target = home / name, into / name
         if target.is_dir():
             shutil.rmtree(target)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
         else:
-            into.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 
 
-def set_modes(root):
-    """0755 for folders and the wrapper, 0644 for all else, whatever the umask was."""
+def set_modes(root, programs=("coldspan",)):
+    """0755 for folders and programs, 0644 for all else, whatever the umask was."""
+    executable = {root / name for name in programs}
     for path in (root, *root.rglob("*")):
-        path.chmod(0o755 if path.is_dir() or path == root / "coldspan" else 0o644)
+        path.chmod(0o755 if path.is_dir() or path in executable else 0o644)
 
 
 def write_zip(root, target):
@@ -174,20 +180,42 @@ def write_zip(root, target):
 def build(into, interpreters):
     """Make the layer's tree in `into`, with byte code by each of the interpreters."""
     copy_sources(into)
+    compile_with(interpreters, into)
+    set_modes(into)
+
+
+def compile_with(interpreters, into, plain=()):
+    """Write the byte code of each interpreter beside every module under `into`; for `plain` see compile_tree."""
+    told = [argument for folder in plain for argument in ("--plain", str(folder))]
     for interpreter in interpreters.values():
         environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of a set in a code object
         subprocess.run(
-            [interpreter, "-X", "no_debug_ranges", "-S", "-B", __file__, "--compile", str(into)],
+            [interpreter, "-X", "no_debug_ranges", "-S", "-B", __file__, "--compile", str(into), *told],
             check=True,
             env=environment,
             stdin=subprocess.DEVNULL,
         )
-    set_modes(into)
 
 
 def size_of(paths):
     """Their bytes, as text in KB."""
     return f"{sum(path.stat().st_size for path in paths) / 1000:,.0f} KB"
+
+
+def finish(into, modules_in, interpreters, target):
+    """Say what was built, and write the zip where one is wanted."""
+    modules = sorted(modules_in.rglob("*.py"))
+    print(f"{into}: {len(modules)} modules, {size_of(modules)} of source")
+    for version in VERSIONS:
+        if version in interpreters:
+            compiled = modules_in.rglob(f"*.cpython-{version.replace('.', '')}.pyc")
+            print(f"  Python {version}: byte code, {size_of(compiled)} ({interpreters[version]})")
+        else:
+            print(f"  Python {version}: no interpreter found; on it Lambda compiles the source at every cold start")
+    print(f"  unzipped: {size_of(path for path in into.rglob('*') if path.is_file())}")
+    if target:
+        write_zip(into, target)
+        print(f"{target}: {size_of([target])}")
 
 
 def main():
@@ -197,26 +225,16 @@ def main():
     options.add_argument("--zip", type=Path, help="also write this zip")
     options.add_argument("--python", action="append", default=[], help="an interpreter to compile with (repeatable)")
     options.add_argument("--compile", type=Path, help=argparse.SUPPRESS)  # one interpreter's share of the work
+    options.add_argument("--plain", type=Path, action="append", default=[], help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.compile:
-        compile_tree(chosen.compile)
+        compile_tree(chosen.compile, chosen.plain)
         return
     if not chosen.into:
         options.error("--into is needed")
     interpreters = find_interpreters(chosen.python)
     build(chosen.into, interpreters)
-    modules = sorted((chosen.into / "python").rglob("*.py"))
-    print(f"{chosen.into}: {len(modules)} modules, {size_of(modules)} of source")
-    for version in VERSIONS:
-        if version in interpreters:
-            compiled = (chosen.into / "python").rglob(f"*.cpython-{version.replace('.', '')}.pyc")
-            print(f"  Python {version}: byte code, {size_of(compiled)} ({interpreters[version]})")
-        else:
-            print(f"  Python {version}: no interpreter found; on it Lambda compiles the source at every cold start")
-    print(f"  unzipped: {size_of(path for path in chosen.into.rglob('*') if path.is_file())}")
-    if chosen.zip:
-        write_zip(chosen.into, chosen.zip)
-        print(f"{chosen.zip}: {size_of([chosen.zip])}")
+    finish(chosen.into, chosen.into / "python", interpreters, chosen.zip)
 
 
 if __name__ == "__main__":

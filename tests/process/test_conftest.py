@@ -145,6 +145,15 @@ def test_a_whole_file_that_is_skipped_fails_the_run_in_ci(outcome):
     assert "not listed in tests/allowed_skips.txt" in printed
 
 
+def test_what_a_newer_botocore_brought_is_named_in_the_summary_and_fails_nothing(outcome):
+    """What nobody has judged would go unseen in a run that passes."""
+    text = "botocore 9.9.9: 1 members\\nlambda.Invoke.NewError"
+    code, printed = outcome(f"def test_it(record_property): record_property('unjudged', '{text}')\n", ci="true")
+    assert code == 0
+    assert "WARNING: nothing fails, and somebody must look" in printed
+    assert "botocore 9.9.9: 1 members\nlambda.Invoke.NewError\n" in printed
+
+
 def test_fake_clock_stands_still_until_it_is_moved(fake_clock):
     """Durations in tests would depend on the machine."""
     assert fake_clock.monotonic() == fake_clock.monotonic()

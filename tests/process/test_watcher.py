@@ -5,48 +5,21 @@ import threading
 
 import pytest
 
-from coldspan.core import stacks
+from coldspan.core import journal
 from support.running import complained, invocation_documents, printed
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 
-# A journal that is a file of stacks and a file for faulthandler.
-JOURNAL = """
-import os, tempfile
-
-class Journal:
-    def __init__(self, folder):
-        self.stacks = os.path.join(folder, "stacks")
-        self.fault = os.open(os.path.join(folder, "fault"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        self.beats = self.rss = 0
-    def alive(self, now_ns):
-        self.beats += 1
-    def sample_rss(self, rss_bytes):
-        self.rss = rss_bytes
-    def take_stacks(self, text):
-        with open(self.stacks, "wb") as file:
-            file.write(text)
-    def fault_fd(self):
-        self.fault_reset()
-        return self.fault
-    def fault_reset(self):
-        os.ftruncate(self.fault, 0)
-        os.lseek(self.fault, 0, os.SEEK_SET)
-    def is_unlinked(self):
-        return False
-"""
-
-STUCK = (
-    JOURNAL
-    + """
-import asyncio, re, sys, time, coldspan
-from coldspan.boot import start
-if start.seam is not None and os.environ.get("FOLDER"):
-    start.seam.journal = Journal(os.environ["FOLDER"])
+STUCK = """
+import asyncio, re, time, coldspan
 
 def in_c(event):
     time.sleep(event.get("first_s", 0))
     re.match("(a+)+$", "a" * 60 + "b")
+
+def busy(event):
+    while True:
+        pass
 
 def asleep(event):
     with coldspan.call("pricing", "quote"):
@@ -65,13 +38,19 @@ def handler(event, context):
     how = event.get("how")
     if how == "c":
         in_c(event)
+    elif how == "busy":
+        busy(event)
     elif how == "asleep":
         asleep(event)
     elif how == "asyncio":
         asyncio.run(gathering(event))
     return how
 """
-)
+
+
+def journals(folder):
+    """What the journals of a folder say; their owners are dead."""
+    return [journal.read(path.read_bytes()) for path in folder.glob("*.journal")]
 
 
 def last_words(lines):
@@ -133,6 +112,16 @@ def test_an_invocation_that_is_killed_in_a_sleep_has_told_what_it_was_in(local, 
     assert complained(platform) == []
 
 
+def test_a_loop_in_python_is_told_too(local):
+    """It holds the GIL as long as it may, and lets it go when asked."""
+    platform = local(STUCK)
+    platform.submit(b'{"how": "busy"}', request_id="stuck", deadline_ms=1_500)
+    wait_for(lambda: last_words(platform.lines), platform)
+    platform.close()
+    [said] = last_words(platform.lines)
+    assert functions(said["stacks"], "MainThread")[:2] == ["busy", "handler"]
+
+
 def test_one_that_ends_after_all_has_its_normal_record_with_the_fact_promise_4(local):
     """Nothing is counted twice; the trace's open subsegments are completed by those of the same ids."""
     platform = local(STUCK)
@@ -155,17 +144,19 @@ def test_one_that_ends_after_all_has_its_normal_record_with_the_fact_promise_4(l
 @pytest.mark.parametrize("start", ["cold", "warm"])
 def test_a_main_thread_in_c_code_that_holds_the_gil_is_told_by_faulthandler(local, tmp_path, start):
     """No other thread of Python can run."""
-    platform = local(STUCK, environment={"FOLDER": str(tmp_path)})
+    folder = tmp_path / "journal"
+    platform = local(STUCK, environment={"COLDSPAN_JOURNAL_DIR": str(folder)})
     event = b'{"how": "c"}'
     if start == "warm":
         platform.invoke(deadline_ms=1_000)
         event = b'{"how": "c", "first_s": 0.4}'
     platform.submit(event, request_id="stuck", deadline_ms=1_000)
-    fault = tmp_path / "fault"
-    wait_for(lambda: fault.exists() and b"in handler" in fault.read_bytes(), platform)
+    wait_for(lambda: any(dead.stacks for dead in journals(folder)), platform)
     assert last_words(platform.lines) == []
     platform.close()
-    told = stacks.parse_fault(fault.read_bytes())
+    [dead] = journals(folder)
+    assert dead.stacks_of == 0
+    told = dead.stacks
     [main] = [stack["frames"] for stack in told if any("app.py" in frame for frame in stack["frames"])]
     assert main[0].endswith("/re/__init__.py:%s match" % main[0].rpartition(":")[2].partition(" ")[0])
     assert [frame.rpartition(" ")[2] for frame in main[1:3]] == ["in_c", "handler"]
@@ -174,11 +165,12 @@ def test_a_main_thread_in_c_code_that_holds_the_gil_is_told_by_faulthandler(loca
 
 def test_a_dump_of_faulthandler_comes_only_where_it_was_armed_for(local, tmp_path):
     """Short invocations and long pauses between them: what was armed is cancelled when its invocation has ended."""
-    platform = local(STUCK, environment={"FOLDER": str(tmp_path)})
+    folder = tmp_path / "journal"
+    platform = local(STUCK, environment={"COLDSPAN_JOURNAL_DIR": str(folder)})
     for number in range(3):
         platform.invoke(b'{"how": "asleep", "s": 0.3}', request_id=f"r{number}", deadline_ms=600)
         threading.Event().wait(0.5)
-    assert (tmp_path / "fault").read_bytes() == b""
+    assert [dead.stacks for dead in journals(folder)] == [[]]
     assert last_words(platform.lines) == []
     assert [document.get("errors") for document in invocation_documents(platform)] == [None] * 3
 
@@ -257,11 +249,11 @@ print(start.seam.watcher.is_started, start.seam.buffer.errors)
 
 def test_a_fork_finds_no_thread_of_ours_and_warns_of_none_promise_2(program):
     """From Python 3.12 on, a fork beside threads is a DeprecationWarning; the next invocation has a watcher again."""
-    for journal in ("", JOURNAL + "start.seam.journal = Journal(tempfile.mkdtemp())\n"):
-        run = program(journal + FORKS, "-W", "error")
+    for journaled in ("false", "true"):
+        run = program(FORKS, "-W", "error", COLDSPAN_JOURNAL=journaled)
         assert (run.err, run.code) == ("", 0)
         # the watcher's thread, and faulthandler's: armed for at once in the first invocation only
-        first = "3 1 1" if journal else "2 1 1"
+        first = "3 1 1" if journaled == "true" else "2 1 1"
         assert run.lines == [first, "1 1 1", "1 1 1", "2 1 1", "1 1 1", "1 1 1", "True {}"]
 
 
@@ -302,12 +294,10 @@ def test_subprocesses_meet_no_hook_of_ours(program):
 
 
 def test_the_recorder_that_is_stopped_leaves_no_thread_and_no_patch_promise_7(program):
-    """faulthandler's functions are its own again."""
+    """What was patched is as it was."""
     run = program(
-        JOURNAL
-        + """
+        """
 import faulthandler
-start.seam.journal = Journal(tempfile.mkdtemp())
 invoke(lambda event, context: print(len(os.listdir("/proc/self/task"))))
 armed = type(faulthandler.dump_traceback_later).__name__
 start.stop()
@@ -318,14 +308,9 @@ print(len(os.listdir("/proc/self/task")), armed, type(faulthandler.dump_tracebac
     assert run.lines == ["3", "1 function builtin_function_or_method"]
 
 
-CUSTOMERS = (
-    JOURNAL
-    + """
-import time
+CUSTOMERS = """
+import faulthandler, tempfile, time
 folder = tempfile.mkdtemp()
-if start.seam is not None:
-    start.seam.journal = Journal(folder)
-import faulthandler
 theirs = os.open(os.path.join(folder, "theirs"), os.O_RDWR | os.O_CREAT)
 
 def arming(event, context):
@@ -348,9 +333,9 @@ invoke(late, left_ms=2000)
 print(b"Timeout" in os.pread(theirs, 1000, 0))
 invoke(cancelling, left_ms=600)
 if start.seam is not None:
-    print(os.fstat(start.seam.journal.fault).st_size, start.seam.buffer.errors, file=sys.stderr)
+    ours = start.seam.scope.journal
+    print(ours._map[ours._fault_at], start.seam.buffer.errors, file=sys.stderr)
 """
-)
 
 
 def test_a_customers_faulthandler_is_left_alone_promise_2(program):

@@ -131,7 +131,7 @@ def test_threads_are_told_innermost_first_the_main_thread_before_all():
     told = parsed()
     go_on.set()
     thread.join()
-    assert list(told)[0] == "MainThread"
+    assert next(iter(told)) == "MainThread"
     assert any(frame.endswith("inner") and __file__[-30:] in frame for frame in told["worker 7"])
     assert told["worker 7"][-1].endswith("Thread._bootstrap")
     assert told["MainThread"][0].endswith("take") or "stacks.py" in told["MainThread"][0]

@@ -39,8 +39,8 @@ class Seam:
     """The life of the environment: init, then one invocation after the other (one at a time in each thread)."""
 
     __slots__ = (
-        "absent", "blackbox", "boot_ns", "buffer", "dead", "describe_event", "drain", "drains", "finder", "init",
-        "init_end_ns", "init_started_ns", "journal_tried", "live_by_id", "open_journal", "restore_ns", "scope",
+        "absent", "blackbox", "boot_ns", "buffer", "closely", "dead", "describe_event", "drain", "drains", "finder",
+        "init", "init_end_ns", "init_started_ns", "journal_tried", "live_by_id", "open_journal", "restore_ns", "scope",
         "settings", "started", "stdout", "steps", "watch", "watcher",
     )  # fmt: skip
 
@@ -54,6 +54,7 @@ class Seam:
         self.absent = True  # until the runtime client's methods are wrapped
         self.describe_event: "Callable[[Any, Any], Described | None] | None" = None
         self.started = self.journal_tried = False
+        self.closely = False  # a process before this one was lost without a trace: see drain.dead
         self.dead: "list[Claimed]" = []  # journals of killed processes, for the first drain to tell of
         self.blackbox: "BlackBox | None" = None  # where an exporter is configured
         self.live_by_id: "dict[int, Invocation]" = {}  # span id -> what has begun and not ended
@@ -181,12 +182,12 @@ class Seam:
         self.drains.clear()
         self.watcher = None
         scope.outside = self.init = Invocation("init", "", scope.new_id(), scope.clock(), scope.wall())
-        if scope.journal is not None:
-            scope.journal.drop()
-            scope.journal = None
-        for claimed in self.dead:  # the parent's to tell
+        journal, scope.journal = scope.journal, None  # first: whatever happens, this process writes into no parent's
+        dead, self.dead = self.dead, []  # the parent's to tell
+        if journal is not None:
+            journal.drop()
+        for claimed in dead:
             claimed.close()
-        self.dead = []
         self.started = self.journal_tried = False
         self.init_end_ns = 0
         self.init_started_ns = scope.clock()

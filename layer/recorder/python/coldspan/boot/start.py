@@ -124,16 +124,18 @@ def _watch(running: "Seam", invocation: "Invocation") -> None:
     def load() -> "Callable[[Invocation, bytes], None]":
         from coldspan.drain.lastwords import LastWords
 
-        return LastWords(_load_drain(running)).tell
+        return LastWords(running, lambda: _load_drain(running)).tell
 
     first = running.watcher is None
     running.watcher = Watcher(running.scope, live, running.scope.journal, load, start_new_thread, allocate_lock)
     running.watcher.start(invocation, first)
+    if running.closely:
+        running.watch = running.watcher.at_once
 
 
 def _before_fork() -> None:
     """A process that forks has no thread of ours: the interpreter warns of a fork beside threads."""
-    if seam is not None and seam.watcher is not None and seam.watch is None:
+    if seam is not None and seam.watcher is not None and not seam.watcher.is_stopping:
         seam.watcher.stop()
         seam.watch = seam.buffer.shielded(_watch)
 
@@ -172,9 +174,12 @@ def stop() -> None:
     if seam is not None and seam.watcher is not None:
         seam.watcher.stop()
     restore(patches)
-    if seam is not None and seam.scope.journal is not None:
-        seam.scope.journal.remove()
-        seam.scope.journal = None
+    if seam is not None:
+        journal, seam.scope.journal = seam.scope.journal, None
+        if journal is not None:
+            journal.remove()
+        while seam.dead:
+            seam.dead.pop().close()  # for another to tell of
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)
         finder.stop_timing()

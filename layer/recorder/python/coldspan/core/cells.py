@@ -9,9 +9,9 @@
 
 A word has 8 bytes, in the machine's own order. A cell is a commit word (its number above 16 bits for the length of its
 text), words, and text: fields with tabs between them and a newline. The commit word is zeroed before anything else
-changes and written last, so a cell that a kill has torn has none. Numbers stand as words because a word costs a
-quarter of what formatting does, and names as text and not as marshal because a foreign file cannot harm the one who
-reads it (figures: docs/decisions/0006-the-journal.md).
+changes and written last, so a cell that a kill has torn has none; what is added to a cell later has a word of its own
+that is written last. Numbers stand as words because a word costs a quarter of what formatting does, and names as text
+and not as marshal because a foreign file cannot harm the one who reads it (docs/decisions/0006-the-journal.md).
 """
 
 MAGIC = "coldspan-journal/1"
@@ -20,17 +20,19 @@ WORD = 8
 LENGTH_BITS = 16
 ALIVE, RSS = 512, 520
 
-# An invocation. Words: commit, calls before it, epoch ns, start ns, deadline ms, span id; text: how the environment was
-# started, request id, function's ARN, tenant, trace header.
+# An invocation. Words: commit, epoch ns, start ns, deadline ms, span id; text: how the environment was started, request
+# id, function's ARN, tenant, trace header.
 SLOTS_AT, SLOTS, SLOT_BYTES = 1_024, 8, 1_024
-SLOT_TEXT, SLOT_FIELDS = 48, 5
+SLOT_TEXT, SLOT_FIELDS = 40, 5
 TRIGGER, TRIGGER_BYTES = 800, 32  # what started it, known a little later
-# How it ended, as a cell within the slot. Words: commit, end ns, 1 + the response's bytes; text: outcome, error type.
-ENDED, ENDED_TEXT, ENDED_FIELDS = 832, 24, 2
+# How it ended, as a cell within the slot. Words: commit, end ns, 1 + the response's bytes, its calls; text: outcome,
+# error type.
+ENDED, ENDED_WORDS, ENDED_FIELDS = 832, 4, 2
+ENDED_TEXT = ENDED_WORDS * WORD
 
-# A call. Words: commit, its invocation's serial, span id, parent's span id, start ns, end ns (0 while it is open), HTTP
-# status, retries, throttles, 1 + items, 1 + items failed, length of the second text; text: kind, tool, operation; and
-# when it has failed: cause, error type.
+# A call. Words: commit, its invocation's serial above 16 bits for how many calls that had by then, span id, parent's
+# span id, start ns, end ns (0 while it is open, written last), HTTP status, retries, throttles, 1 + items, 1 + items
+# failed, length of the second text; text: kind, tool, operation; and when it has failed: cause, error type.
 RING_AT, CELL_BYTES = SLOTS_AT + SLOTS * SLOT_BYTES, 320
 CELL_WORDS, CELL_FIELDS, FAILED, FAILED_FIELDS = 12, 3, 240, 2
 CELL_TEXT = CELL_WORDS * WORD
@@ -39,7 +41,7 @@ STACKS_BYTES = 16_384
 FAULT_BYTES = 8_192
 LEAST_BYTES = 65_536
 NAME_CHARS = 64  # of a tool, an operation or an error type
-SUFFIX, CLAIMED = ".journal", ".claimed"
+SUFFIX, CLAIMED, NEW = ".journal", ".claimed", ".new"
 
 
 def cells_of(size: int) -> int:

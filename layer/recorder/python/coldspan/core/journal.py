@@ -22,16 +22,20 @@ class DeadInvocation:
     """An invocation whose record was never sent.
 
     `invocation` is as far as the journal knows it (`outcome` "" while it was running), with the calls that had ended in
-    `calls` and those that had not in `open`; `overwritten` is how many calls the journal had no room for.
+    `calls` and those that had not in `open`; `begun` is how many it had, also those that others have overwritten.
     """
 
-    __slots__ = ("calls_before", "invocation", "overwritten", "trigger")
+    __slots__ = ("begun", "invocation", "trigger")
 
-    def __init__(self, invocation: "Invocation", trigger: str, calls_before: int) -> None:
+    def __init__(self, invocation: "Invocation", trigger: str, begun: int) -> None:
         self.invocation = invocation
         self.trigger = trigger
-        self.calls_before = calls_before
-        self.overwritten = 0
+        self.begun = begun
+
+    @property
+    def overwritten(self) -> int:
+        """How many of its calls the journal had no room for."""
+        return max(0, self.begun - len(self.invocation.calls) - len(self.invocation.open))
 
 
 class Dead:
@@ -70,12 +74,8 @@ def read(data: bytes) -> "Dead | None":
     dead.last_alive_ns, dead.rss_bytes = _words(data, cells.ALIVE, 2)
     found = [_read_slot(data, slot) for slot in range(SLOTS)]
     by_serial = {each.invocation.serial: each for each in found if each is not None}
-    room = cells.cells_of(dead.size)
-    last = _read_calls(data, room, by_serial)
-    for each in by_serial.values():
-        if last - each.calls_before > room:  # those before the first one that is still there
-            begun = [*each.invocation.calls, *each.invocation.open.values()]
-            each.overwritten = min([call.serial for call in begun], default=last + 1) - each.calls_before - 1
+    if by_serial:
+        _read_calls(data, cells.cells_of(dead.size), by_serial)
     dead.invocations = [by_serial[serial] for serial in sorted(by_serial)]
     _read_stacks(data, dead)
     return dead
@@ -110,7 +110,7 @@ def _text(data: bytes, at: int, length: int, end: int, fields: int) -> "list[str
 
 def _read_slot(data: bytes, slot: int) -> "DeadInvocation | None":
     at = SLOTS_AT + slot * SLOT_BYTES
-    commit, calls_before, epoch_ns, start_ns, deadline_ms, span_id = _words(data, at, 6)
+    commit, epoch_ns, start_ns, deadline_ms, span_id = _words(data, at, 5)
     serial, length = commit >> LENGTH_BITS, commit & _LENGTH
     fields = _text(data, at + cells.SLOT_TEXT, length, at + cells.TRIGGER, cells.SLOT_FIELDS)
     if not serial or serial % SLOTS != slot or not fields:
@@ -120,7 +120,8 @@ def _read_slot(data: bytes, slot: int) -> "DeadInvocation | None":
     invocation.deadline_ms = deadline_ms
     invocation.start, _, invocation.function_arn, invocation.tenant_id, invocation.trace_text = fields
     invocation.flush = "journal"
-    commit, end_ns, size = _words(data, at + cells.ENDED, 3)
+    commit, end_ns, size, calls = _words(data, at + cells.ENDED, cells.ENDED_WORDS)
+    begun = 0
     if commit >> LENGTH_BITS == serial:
         ended_at = at + cells.ENDED + cells.ENDED_TEXT
         fields = _text(data, ended_at, commit & _LENGTH, at + SLOT_BYTES, cells.ENDED_FIELDS)
@@ -128,24 +129,24 @@ def _read_slot(data: bytes, slot: int) -> "DeadInvocation | None":
             invocation.outcome, invocation.error_type = fields
             invocation.end_ns = end_ns
             invocation.response_bytes = size - 1 if size else None
+            begun = calls
     trigger = data[at + cells.TRIGGER : at + cells.TRIGGER + cells.TRIGGER_BYTES].partition(b"\0")[0]
-    return DeadInvocation(invocation, trigger.decode() if trigger.isascii() and trigger.isalnum() else "", calls_before)
+    return DeadInvocation(invocation, trigger.decode() if trigger.isascii() and trigger.isalnum() else "", begun)
 
 
-def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") -> int:
-    """Give each call of the ring's cells to its invocation; gives the number of the last one written."""
+def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") -> None:
+    """Give each call of the ring's cells to its invocation."""
     found = []
-    last = 0
-    for index in range(room if by_serial else 0):
+    for index in range(room):
         at = RING_AT + index * CELL_BYTES
         words = _words(data, at, cells.CELL_WORDS)
         number = words[0] >> LENGTH_BITS
         names = _text(data, at + cells.CELL_TEXT, words[0] & _LENGTH, at + cells.FAILED, cells.CELL_FIELDS)
         if not number or number % room != index or not names or names[0] not in _KINDS:
             continue
-        last = max(last, number)
-        each = by_serial.get(words[1])
+        each = by_serial.get(words[1] >> LENGTH_BITS)
         if each is not None:
+            each.begun = max(each.begun, words[1] & _LENGTH)
             failed = _text(data, at + cells.FAILED, words[11], at + CELL_BYTES, cells.FAILED_FIELDS)
             found.append((number, words[3], _call(each.invocation, number, words, names, failed)))
     found.sort(key=lambda entry: entry[0])
@@ -156,7 +157,6 @@ def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") 
             call.owner.calls.append(call)
         else:
             call.owner.open[call.span_id] = call
-    return last
 
 
 def _call(owner: "Invocation", number: int, words: "list[int]", names: "list[str]", failed: "list[str]") -> "Call":

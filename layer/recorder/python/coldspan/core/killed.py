@@ -21,6 +21,7 @@ NEAR_LIMIT = 0.95  # of the memory size: what the kernel counts beside resident 
 MEGABYTE = 1 << 20
 SIGKILL = 9
 MEMORY_ERROR = "MemoryError"
+BEFORE_DEADLINE = "last_seen_before_deadline"
 
 
 class Evidence:
@@ -63,6 +64,12 @@ def post_mortem(dead: "Dead", evidence: Evidence) -> "list[Told]":
     had been open when the process died.
     """
     return [_tell(dead, each, evidence) for each in dead.invocations]
+
+
+def is_without_trace(outcome: str, facts: "dict[str, Any]") -> bool:
+    """Whether an invocation was lost and nobody saw where: C code may have held the interpreter's lock all along."""
+    signs = facts.get("evidence", ())
+    return "stacks" not in facts and bool(signs) and (outcome == TIMEOUT or BEFORE_DEADLINE in signs)
 
 
 def _tell(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "Told":
@@ -119,9 +126,7 @@ def _cause(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "tuple[s
     else:
         at_deadline = _deadline_signs(dead, invocation, last_ns, deadline_ns, evidence)
         outcome = TIMEOUT if at_deadline else CRASH
-        signs += at_deadline or [
-            "replaced_before_deadline" if evidence.now_ns < deadline_ns else "last_seen_before_deadline"
-        ]
+        signs += at_deadline or ["replaced_before_deadline" if evidence.now_ns < deadline_ns else BEFORE_DEADLINE]
     if outcome == CRASH and memory:
         outcome = OUT_OF_MEMORY
     if outcome == TIMEOUT and deadline_ns:

@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+from stat import S_ISREG
+from time import time_ns
 
-from coldspan.core.cells import CLAIMED, HEADER_BYTES, MAGIC, SUFFIX
+from coldspan.core.cells import CLAIMED, HEADER_BYTES, MAGIC, NEW, SLOT_BYTES, SLOTS, SLOTS_AT, SUFFIX, WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,33 +14,48 @@ if TYPE_CHECKING:
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 LARGEST_BYTES = 4 << 20
 AT_ONCE = 16
+CLOSELY = "closely"
+MOST = 64  # journals of processes that were all killed before any could tell: 4 MB
+NEW_NS = 60_000_000_000  # one that has not got its name by then never will
 
 
 class Claimed:
     """A dead process's journal that is ours to tell of. Held by a lock: if we are killed, another may claim it."""
 
-    __slots__ = ("fd", "path", "pid")
+    __slots__ = ("fd", "inode", "path", "pid")
 
     def __init__(self, path: str, fd: int, pid: int) -> None:
         self.path = path
         self.fd = fd
         self.pid = pid
+        self.inode = os.fstat(fd).st_ino
 
     def data(self) -> bytes:
-        """The whole file."""
-        return os.pread(self.fd, LARGEST_BYTES, 0)
+        """The whole file; b"" when somebody has closed it."""
+        return os.pread(self.fd, LARGEST_BYTES, 0) if self._is_open() else b""
+
+    def told(self, serial: int) -> None:
+        """One of its invocations has been told: whoever claims the rest does not find it."""
+        if self._is_open():
+            os.pwrite(self.fd, bytes(WORD), SLOTS_AT + serial % SLOTS * SLOT_BYTES)
 
     def forget(self) -> None:
-        """It has been told: delete it."""
-        try:
-            os.unlink(self.path)
-        except OSError:
-            pass
+        """All of it has been told: delete it."""
+        _unlink(self.path)
         self.close()
 
     def close(self) -> None:
         """Let go of it as it is."""
-        os.close(self.fd)
+        if self._is_open():
+            os.close(self.fd)
+        self.fd = -1
+
+    def _is_open(self) -> bool:
+        """Whether the descriptor is still ours: a function may close what it has not opened, and have its own there."""
+        try:
+            return os.fstat(self.fd).st_ino == self.inode
+        except OSError:
+            return False
 
 
 def current_boot_id() -> str:
@@ -48,6 +65,19 @@ def current_boot_id() -> str:
             return file.read().decode().strip()
     except OSError:
         return ""
+
+
+def watch_closely(folder: str) -> None:
+    """Have the function's next processes arm faulthandler for every invocation; the mark lasts as long as /tmp."""
+    try:
+        os.close(os.open(folder + "/" + CLOSELY, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass
+
+
+def is_watched_closely(folder: str) -> bool:
+    """Whether a process of this environment was lost without a trace."""
+    return os.access(folder + "/" + CLOSELY, os.F_OK)
 
 
 def claim(folder: str, boot_id: str, limit: int = AT_ONCE) -> "list[Claimed]":
@@ -64,48 +94,82 @@ def claim(folder: str, boot_id: str, limit: int = AT_ONCE) -> "list[Claimed]":
         fd = _lock(path)
         if fd < 0:
             continue
-        target = path if name.endswith(CLAIMED) else path + CLAIMED
-        fields = os.pread(fd, HEADER_BYTES, 0).partition(b"\n")[0].decode("utf-8", "replace").split("\t")
         try:
-            if fields[:2] != [MAGIC, boot_id] or not fields[2].isdecimal():
-                os.unlink(path)
-                raise OSError  # noqa: TRY301  # closed below
-            if target != path:
-                os.rename(path, target)  # whoever comes second finds no file of the old name
-        except (OSError, IndexError):
+            claimed = _claimed(path, fd, boot_id)
+        except OSError:
+            claimed = None
+        if claimed is None:
             os.close(fd)
-            continue
-        found.append(Claimed(target, fd, int(fields[2])))
+        else:
+            found.append(claimed)
     return found
 
 
+def thin(folder: str, most: int = MOST) -> int:
+    """Delete the oldest journals beyond `most` that nobody holds; gives how many they were.
+
+    They take the function's room in /tmp, and grow in number where every process is killed before it can tell.
+    """
+    deleted = 0
+    names = list(_by_age(folder))
+    for name in names[: max(0, len(names) - most)]:
+        fd = _lock(folder + "/" + name)
+        if fd >= 0:
+            deleted += _unlink(folder + "/" + name)
+            os.close(fd)
+    return deleted
+
+
+def _claimed(path: str, fd: int, boot_id: str) -> "Claimed | None":
+    """The journal under its new name, which tells whoever comes second that there is none; None when it is none."""
+    fields = os.pread(fd, HEADER_BYTES, 0).partition(b"\n")[0].decode("utf-8", "replace").split("\t")
+    if fields[:2] != [MAGIC, boot_id] or len(fields) < 3 or not fields[2].isdecimal():
+        os.unlink(path)
+        return None
+    target = path if path.endswith(CLAIMED) else path + CLAIMED
+    if target != path:
+        os.rename(path, target)
+    return Claimed(target, fd, int(fields[2]))
+
+
 def _by_age(folder: str) -> "Iterable[str]":
+    """The names of the folder's journals, the oldest first. What a process was killed over making is deleted."""
     try:
-        names = [name for name in os.listdir(folder) if name.endswith((SUFFIX, CLAIMED))]
+        names = os.listdir(folder)
     except OSError:
         return ()
-    if len(names) < 2:
-        return names
     aged = []
     for name in names:
         try:
-            aged.append((os.stat(folder + "/" + name).st_mtime_ns, name))
+            if name.endswith((SUFFIX, CLAIMED)):
+                aged.append((os.stat(folder + "/" + name).st_mtime_ns, name))
+            elif name.endswith(NEW) and time_ns() - os.stat(folder + "/" + name).st_mtime_ns > NEW_NS:
+                os.unlink(folder + "/" + name)
         except OSError:
             continue
     return [name for _, name in sorted(aged)]
 
 
 def _lock(path: str) -> int:
-    """A descriptor that holds the file's lock, or -1: its owner lives, or it is gone."""
+    """A descriptor that holds the file's lock, or -1: its owner lives, or it is gone, or it is no file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would hold us up
     except OSError:
         return -1
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_nlink and os.stat(path).st_ino == os.fstat(fd).st_ino:
+        status = os.fstat(fd)
+        if S_ISREG(status.st_mode) and status.st_nlink and os.stat(path).st_ino == status.st_ino:
             return fd
     except OSError:
         pass
     os.close(fd)
     return -1
+
+
+def _unlink(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True

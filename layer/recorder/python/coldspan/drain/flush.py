@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Line = tuple[Callable[[bytes], bool | None], bytes, Counts | None, Callable[[], None] | None]
 
 CALLS_AT_ONCE = 16  # calls made into records between two looks at the clock
-QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
 FAILED = ("partial", "throttled", "timeout", "error")
 
 
@@ -42,10 +41,7 @@ class Drain:
         self.scope = seam.scope
         self.buffer = seam.buffer
         settings = self.settings = seam.settings
-        level = settings.log_level.upper() if settings.log_format.upper() == "JSON" else ""
-        self.emf = EmfEncoder(
-            settings.namespace, settings.function, settings.tools, level if level in QUIET_LEVELS else ""
-        )
+        self.emf = EmfEncoder(settings.namespace, settings.function, settings.tools, stdout.level(settings))
         self.daemon = daemon
         self.xray: "XRayEncoder | None" = None
         self.pending: "list[Line]" = []
@@ -93,8 +89,14 @@ class Drain:
         late = [call for call in strays if call.owner is not seam.init]
         self.encoded_ns = began
         self.stdout_is_ours = None
-        while self.seam.dead:
-            self.tell_dead(self.seam.dead.pop(0))
+        dead = seam.dead
+        while dead:
+            claimed = dead.pop(0)
+            if not self.tell_dead(claimed):
+                self.buffer.drop("journals_unreadable")
+                claimed.forget()  # it would fail again in every process to come
+            if scope.clock() >= self.encode_until:
+                break
         for index, record in enumerate(waiting):
             if index and scope.clock() >= self.encode_until:
                 self.buffer.waiting[:0] = waiting[index:]
@@ -102,6 +104,9 @@ class Drain:
             if not self.encode(record, init_calls, late if index == 0 else ()):
                 self._lose("records_unencodable", self.taken)
                 self.taken = None
+                told = self._told(record)
+                if told is not None:
+                    told()
                 lost = len(record.calls) + (len(strays) if index == 0 else 0)
                 if lost:
                     self.buffer.drop("calls_unencodable", lost)
@@ -188,10 +193,11 @@ class Drain:
         journal, serial = self.scope.journal, invocation.serial
         return (lambda: journal.forget(serial)) if serial and journal is not None else None
 
-    def _tell_dead(self, claimed: "Claimed") -> None:
+    def _tell_dead(self, claimed: "Claimed") -> bool:
         from coldspan.drain.dead import tell  # seldom needed
 
         tell(self, claimed)
+        return True
 
     def _results(self, calls: "Sequence[Call]") -> "list[CallToolResult]":
         """The records of the first calls, as many as there is time for; always some, so that all are told one day."""

@@ -1,37 +1,47 @@
 """What is sent of an invocation shortly before its deadline, because afterwards there may be nobody to send it.
 
 A line on stdout that is no metric, so nothing is counted twice; its subsegment as in progress, which the finished one
-completes; and what earlier invocations had left to be sent. Runs in the watcher's thread beside the handler.
+completes; and what earlier invocations had left to be sent. Runs in the watcher's thread beside the handler, which may
+leave it little of the interpreter: each file that is opened may cost 5 ms, so the line needs next to no module.
 """
 
+from json import dumps
+from time import gmtime, strftime
+
 from coldspan.core import limits, policy
-from coldspan.core.others import others_trace
-from coldspan.core.record import Invocation
-from coldspan.core.result import to_result
 from coldspan.core.stacks import parse
-from coldspan.core.text import to_json
+from coldspan.core.status import status_of
 from coldspan.drain import stdout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from coldspan.core.record import Call, CallToolResult
+    from coldspan.boot.seam import Seam
+    from coldspan.core.record import Call, CallToolResult, Invocation
     from coldspan.drain.daemon import Daemon
     from coldspan.drain.flush import Drain
 
 
 class LastWords:
-    """Sends beside a Drain, whose settings hold: nothing with a flush budget of 0."""
+    """Sends beside the drain, which `load_drain` gives, and whose settings hold: nothing with a flush budget of 0."""
 
-    def __init__(self, drain: "Drain", write: "Any" = stdout.write, daemon: "Daemon | None" = None) -> None:
-        self.drain = drain
-        self.scope = drain.scope
-        self.buffer = drain.buffer
-        self.settings = drain.settings
+    def __init__(
+        self,
+        seam: "Seam",
+        load_drain: "Callable[[], Drain]",
+        write: "Callable[[bytes], bool]" = stdout.write,
+        daemon: "Daemon | None" = None,
+    ) -> None:
+        self.seam = seam
+        self.scope = seam.scope
+        self.buffer = seam.buffer
+        self.settings = seam.settings
+        self.load_drain = load_drain
         self.write = write
         self.daemon = daemon
-        shielded = drain.buffer.shielded
+        shielded = seam.buffer.shielded
         self.line, self.subsegment, self.earlier = (
             shielded(step) for step in (self.send_line, self.send_subsegment, self.send_earlier)
         )
@@ -53,12 +63,9 @@ class LastWords:
 
     def send_line(self, invocation: "Invocation", stacks: bytes) -> None:
         """Write what is known now as one line of JSON to the function's log."""
-        drain = self.drain
-        if not self.settings.emf or drain.seam.stdout not in (None, drain.seam.stdout_now()):
+        if not self.settings.emf or self.seam.stdout not in (None, self.seam.stdout_now()):
             return
-        drops: "dict[str, int]" = {}
-        text = to_json(self.document(invocation, stacks), drops)
-        line = f"{text[:-1]}{drain.emf._levelled(self.scope.wall() // 1_000_000)}}}\n"
+        line = dumps(self.document(invocation, stacks), separators=(",", ":")) + "\n"
         if not self.write(line.encode()):
             self.buffer.drop("last_words_unsendable")
 
@@ -68,22 +75,31 @@ class LastWords:
         trace = invocation.trace
         calls = list(invocation.calls)
         open_calls = sorted(invocation.open.values(), key=_start)
-        return {
-            "coldspan": "deadline_near",
-            "request_id": invocation.request_id,
-            "trace_id": trace.trace_id if trace is not None else "",
-            "function_name": self.settings.function,
-            "running_ms": _ms(now - invocation.start_ns),
-            "left_ms": round(self.left_ms(invocation), 3),
-            "calls_open": [
-                {"tool": call.tool, "operation": call.operation, "since_ms": _ms(now - call.start_ns)}
-                for call in open_calls[: limits.LAST_CALLS]
-                if call.start_ns
-            ],
-            "calls_ended": len(calls),
-            "calls": [_short(call) for call in calls[-limits.LAST_CALLS :]],
-            "stacks": parse(stacks),
-        }
+        document: "dict[str, Any]" = {"coldspan": "deadline_near", "request_id": _clean(invocation.request_id)}
+        level = stdout.level(self.settings)
+        if level:
+            wall_ms = self.scope.wall() // 1_000_000
+            document["level"] = level
+            document["timestamp"] = "%s.%03dZ" % (
+                strftime("%Y-%m-%dT%H:%M:%S", gmtime(wall_ms // 1000)),
+                wall_ms % 1000,
+            )
+        document["trace_id"] = trace.trace_id if trace is not None else ""
+        document["function_name"] = self.settings.function
+        document["running_ms"] = _ms(now - invocation.start_ns)
+        document["left_ms"] = round(self.left_ms(invocation), 3)
+        document["calls_open"] = [
+            {**_named(call), "since_ms": _ms(now - call.start_ns)}
+            for call in open_calls[: limits.LAST_CALLS]
+            if call.start_ns
+        ]
+        document["calls_ended"] = len(calls)
+        document["calls"] = [
+            {**_named(call), "status": status_of(call), "duration_ms": _ms(call.end_ns - call.start_ns)}
+            for call in calls[-limits.LAST_CALLS :]
+        ]
+        document["stacks"] = parse(stacks)
+        return document
 
     def send_subsegment(self, invocation: "Invocation") -> None:
         """Send the invocation's subsegment as in progress, with its calls, when it is sampled and there is a daemon."""
@@ -93,6 +109,8 @@ class LastWords:
         trace = invocation.trace
         if trace is None or not trace.sampled or not trace.parent:
             return
+        from coldspan.core.others import others_trace
+        from coldspan.core.result import to_result
         from coldspan.core.xray import XRayEncoder
         from coldspan.drain.daemon import Daemon, parse_address
 
@@ -119,13 +137,16 @@ class LastWords:
 
     def send_earlier(self, invocation: "Invocation") -> None:
         """Let the drain send what earlier invocations have left, unless it is at work."""
-        if self.drain.pending or self.buffer.waiting:
-            self.drain.run(self.drain.seam, invocation)
+        made = list(self.seam.drains.values())
+        if self.buffer.waiting or self.seam.dead or any([drain.pending for drain in made]):
+            self.load_drain().run(self.seam, invocation)
 
 
 def _as_it_is(invocation: "Invocation") -> "Invocation":
     """A copy for the encoder: the invocation itself belongs to the thread that runs it."""
-    copy = Invocation("invocation", invocation.request_id, invocation.span_id, invocation.start_ns, invocation.epoch_ns)
+    copy = type(invocation)(
+        "invocation", invocation.request_id, invocation.span_id, invocation.start_ns, invocation.epoch_ns
+    )
     copy.trace = invocation.trace
     copy.deadline_ms = invocation.deadline_ms
     copy.start = invocation.start
@@ -137,14 +158,13 @@ def _as_it_is(invocation: "Invocation") -> "Invocation":
     return copy
 
 
-def _short(call: "Call") -> "dict[str, Any]":
-    result = to_result(call, False)
-    return {
-        "tool": result.tool,
-        "operation": result.operation,
-        "status": result.status,
-        "duration_ms": result.duration_ms,
-    }
+def _named(call: "Call") -> "dict[str, Any]":
+    return {"tool": _clean(call.tool), "operation": _clean(call.operation)}
+
+
+def _clean(text: str) -> str:
+    """The text, bounded, without half surrogates, for which a strict reader would refuse the line."""
+    return text[: limits.MESSAGE_CHARS].encode("utf-8", "replace").decode()
 
 
 def _start(call: "Call") -> int:

@@ -4,7 +4,18 @@ from os import write as os_write
 
 from coldspan.core.buffer import raised_by_signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coldspan.boot.settings import Settings
+
 STDOUT = 1
+QUIET_LEVELS = ("WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
+
+
+def level(settings: "Settings") -> str:
+    """The level a line must carry to pass the filter of JSON logs, or "" where it passes without."""
+    named = settings.log_level.upper() if settings.log_format.upper() == "JSON" else ""
+    return named if named in QUIET_LEVELS else ""
 
 
 def write(line: bytes) -> bool:
