@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from coldspan_console.platform import datagrams
-from coldspan_console.platform.emulator import Emulator, EmulatorMissingError, find_emulator
 from coldspan_console.platform.function import Function
-from coldspan_console.platform.output import documents
 from coldspan_console.platform.sandbox import MOUNTED, unshare_command
 from support import readable
+from support.emulating import Running, body_of, emulator_missing
 from support.http_server import HttpServer, answer
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -23,63 +22,12 @@ TRACE = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"
 WORKERS = 2
 
 
-def emulator_missing():
-    """Why there is no emulator here, or None."""
-    try:
-        find_emulator()
-    except EmulatorMissingError as error:
-        return str(error)
-    return None
-
-
 pytestmark = pytest.mark.skipif(emulator_missing() is not None, reason=f"no emulator: {emulator_missing()}")
 
 needs_mounts = pytest.mark.skipif(
     unshare_command() is None or os.geteuid() != 0,
     reason="the emulator's Managed Instances mode looks in /var/runtime and changes its user: it needs root and mounts",
 )
-
-
-class Running:
-    """An emulator with a function, and what it said."""
-
-    def __init__(self, emulator):
-        self.emulator = emulator
-        self.told = 0
-
-    def ask(self, trace=None, **event):
-        """Invoke with an event. A Managed Instance refuses while its workers start: then again."""
-        until = time.monotonic() + 20
-        while True:
-            answered = self.emulator.invoke(json.dumps(event).encode(), trace=trace)
-            if answered.status != 400:
-                return answered
-            assert time.monotonic() < until, self.emulator.text
-            threading.Event().wait(0.05)
-
-    def invoke(self, trace=None, **event):
-        """Invoke with an event; (status, body as JSON or text, records told since the last time)."""
-        answered = self.ask(trace, **event)
-        return answered.status, body_of(answered), self.new_records()
-
-    def records(self):
-        """All records of invocations so far."""
-        return [found for found in documents([line.text for line in self.emulator.lines]) if "Duration" in found]
-
-    def new_records(self, count=1):
-        """The records that have come since the last time; waits for so many."""
-        assert self.emulator.wait_for(lambda _: len(self.records()) >= self.told + count, 10), self.emulator.text
-        new = self.records()[self.told :]
-        self.told += len(new)
-        return new
-
-
-def body_of(answered):
-    """The body as JSON, or as text where it is none."""
-    try:
-        return json.loads(answered.body)
-    except ValueError:
-        return answered.body.decode()
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +46,13 @@ def start(layer):
     def starter(handler="emulated.handler", *, timeout_s=10, environment=(), **fields):
         variables = {"COLDSPAN_FLUSH_MS": "10000", **dict(environment)}
         fields = {"task": HANDLERS, "layer": layer, "memory_mb": 512, **fields}
-        emulator = Emulator(Function(handler=handler, environment=variables, **fields), timeout_s=timeout_s)
-        emulator.start()
-        running.append(emulator)
-        return Running(emulator)
+        running.append(Running.start(Function(handler=handler, environment=variables, **fields), timeout_s))
+        return running[-1]
 
     yield starter
-    for emulator in running:
-        emulator.close()
-    lost = [
-        (record["request_id"], record.get("errors"), record.get("dropped"))
-        for emulator in running
-        for record in Running(emulator).records()
-        if record.get("errors") or record.get("dropped")
-    ]
-    assert lost == []
+    for one in running:
+        one.close()
+    assert [lost for one in running for lost in one.losses()] == []
 
 
 # --- on demand ----------------------------------------------------------------------------------------------------
@@ -190,14 +130,14 @@ def test_on_demand_an_import_error_leaves_one_record_for_each_init_promise_1(sta
 
 
 def test_on_demand_a_timeout_ends_as_ever_and_the_next_environment_starts_cold(start):
-    """A killed process tells nothing by itself (the black box does); nothing half-written is left behind."""
+    """What the caller gets is the runtime's own; the killed invocation is told by the next init (test_kills.py)."""
     function = start(timeout_s=1)
     function.invoke()
     answered = function.emulator.invoke(b'{"do": "hang"}')
     assert (answered.status, answered.body) == (200, b"Task timed out after 1.00 seconds")
-    (record,) = function.invoke()[2]
-    assert record["start"] == "cold"
-    assert [found["start"] for found in function.records()] == ["cold", "cold"]
+    function.ask()
+    records = {record["outcome"]: record["start"] for record in function.new_records(2)}
+    assert records == {"timeout": "warm", "ok": "cold"}
 
 
 def test_on_demand_off_means_off_promise_7(start, stub):

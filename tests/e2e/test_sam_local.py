@@ -167,3 +167,69 @@ def test_sam_local_exec_wrapper_is_a_second_way_in(invoke):
     answer, found, said = invoke("orders", "read", ways)
     assert '"statusCode": 200' in answer, said
     assert the_record(found)["outcome"] == "ok"
+
+
+# --- both layers, with an end ---------------------------------------------------------------------------------------
+
+BOTH = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  RecorderLayer:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {{ContentUri: {recorder}, CompatibleRuntimes: [python3.13]}}
+  BlackBoxLayer:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {{ContentUri: {black_box}, CompatibleRuntimes: [python3.13]}}
+  KillsFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: {task}
+      Handler: kills.handler
+      Runtime: python3.13
+      MemorySize: 512
+      Timeout: 5
+      Layers: [!Ref RecorderLayer, !Ref BlackBoxLayer]
+"""
+
+
+@pytest.fixture(scope="module")
+def invoke_both(layer, black_box, tmp_path_factory):
+    """Invoke tests/e2e/handlers/kills.py with both layers, and let the environment end: answer, documents, all text."""
+    folder = tmp_path_factory.mktemp("both")
+    template = folder / "template.yaml"
+    template.write_text(BOTH.format(recorder=layer, black_box=black_box, task=Path(__file__).parent / "handlers"))
+    present = docker("image", "inspect", IMAGE) is not None
+
+    def invoker(**event):
+        (folder / "event.json").write_text(json.dumps(event))
+        done = sam(
+            "local", "invoke", "KillsFunction", "--shutdown",
+            "--template", str(template),
+            "--event", str(folder / "event.json"),
+            *(["--skip-pull-image"] if present else []),
+        )  # fmt: skip
+        printed = (done.stdout + "\n" + done.stderr).splitlines()
+        return done.stdout, documents([line.encode() for line in printed]), done.stdout + done.stderr
+
+    return invoker
+
+
+def test_sam_local_with_both_layers_is_answered_and_ends_in_peace(invoke_both):
+    """The black box is started from /opt/extensions, holds nothing up, and has nothing to tell at a good end."""
+    answer, found, said = invoke_both()
+    assert '"pid"' in answer, said
+    record = the_record(found)
+    assert (record["start"], record["outcome"]) == ("cold", "ok")
+    assert "told_by" not in record
+    assert "Extension" not in said  # an extension's error, in the emulator's words
+
+
+@pytest.mark.parametrize(("do", "outcome"), [("leave", "crash"), ("sleep", "timeout")])
+def test_sam_local_with_both_layers_tells_of_a_kill_before_the_container_ends(invoke_both, do, outcome):
+    """No next init comes in this container: only the black box can tell."""
+    _, found, said = invoke_both(do=do)
+    record = the_record(found)
+    assert (record["outcome"], record["told_by"]) == (outcome, "black_box"), said
+    told = [(call["tool"], call["operation"], call["status"]) for call in record["calls"]]
+    assert told == [("ledger", "read", "ok"), ("ledger", "write", "in_flight")]
