@@ -15,7 +15,7 @@ help:  ## print this
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-24s %s\n' "$$name" "$$text"; done
 
 .PHONY: demo
-demo: layer venv-sam  ## run every sample on the real emulator, locally, and show what was recorded (no Docker, no account)
+demo: build/coldspan-recorder.zip venv-sam  ## run every sample on the real emulator, locally, and show what was recorded (no Docker, no account)
 	@$(PY) -m coldspan_console.demo $(ARGS)
 
 .PHONY: test
