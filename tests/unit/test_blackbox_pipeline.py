@@ -348,6 +348,29 @@ def test_a_flush_wakes_a_pipeline_that_is_backing_off():
     assert pipeline.dropped == {"deadline": 1}
 
 
+def test_a_fault_of_ours_does_not_end_the_thread(monkeypatch):
+    """One MemoryError would leave a destination without anybody who sends, and all that follows would wait for ever."""
+    monkeypatch.setattr(pipeline_module, "PAUSE_S", 0.0)
+    gate = Gate()
+    gate.opened.set()
+    pipeline = Pipeline(gate, Limits())
+    turn, faults = pipeline.turn, [MemoryError()] * 3
+
+    def faulty():
+        if faults:
+            raise faults.pop()
+        return turn()
+
+    pipeline.turn = faulty
+    pipeline.start()
+    pipeline.offer(record())
+    pipeline.flush(pipeline.clock() + 20)
+    pipeline.wait(pipeline.clock() + 20)
+    assert (gate.count, faults) == (1, [])
+    pipeline.close()
+    pipeline.join(20)
+
+
 # --- the decisions --------------------------------------------------------------------------------------------------
 
 
