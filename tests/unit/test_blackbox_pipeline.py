@@ -113,13 +113,14 @@ def test_a_batch_keeps_to_its_bytes(clock):
     assert destination.batches == [[0, 1], [2], [3]]
 
 
-def test_an_attempt_never_has_more_time_than_the_flush(clock):
-    """A hung destination would hold up the environment beyond the flush's deadline, at the customer's cost."""
+def test_an_attempt_has_the_time_of_the_flush_and_at_least_a_second(clock):
+    """A hung destination would outlast its flush by far, or a slow one never be reached by short ones."""
     pipeline, destination = made(clock)
-    pipeline.offer(record())
-    pipeline.flush(clock.now + 0.75)
-    turns(pipeline)
-    assert destination.timeouts == [0.75]
+    for within_s in (2.5, 0.2, 60.0):
+        pipeline.offer(record())
+        pipeline.flush(clock.now + within_s)
+        turns(pipeline)
+    assert destination.timeouts == [2.5, 1.0, 5.0]
 
 
 def test_without_a_flush_an_attempt_has_the_timeout_of_its_own(clock):

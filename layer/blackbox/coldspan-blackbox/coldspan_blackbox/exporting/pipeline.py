@@ -25,6 +25,8 @@ EXPORTER_ERROR = "exporter_error"  # a fault of ours
 # Reasons of a refusal that may be that of one record: the halves of the batch are tried.
 TOO_LARGE, UNENCODABLE = "too_large", "unencodable"
 PAUSE_S = 1.0  # after a fault of ours
+# An attempt may outlast a short flush, which does not wait for it: cut off, it would count as a failure.
+ATTEMPT_S = 1.0
 LEAST_S = 0.05  # an attempt with less time than this is not begun
 
 
@@ -166,7 +168,7 @@ class Pipeline:
                 return ready_s - now_s
             timeout_s = self.limits.export_timeout_s
             if self._until_s is not None:
-                timeout_s = min(timeout_s, self._until_s - now_s)
+                timeout_s = min(timeout_s, max(ATTEMPT_S, self._until_s - now_s))
             batch = self._batch
         try:
             result = self.exporter.export(batch, timeout_s)
