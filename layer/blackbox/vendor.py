@@ -38,11 +38,9 @@ UNUSED = (
     "*.dist-info/direct_url.json",
     "dateutil/zoneinfo/*.tar.gz",
     "google/protobuf/compiler",
-    "botocore/data/*/*/examples-1.json.gz",
-    "botocore/data/*/*/examples-1.json",
+    "botocore/data",  # descriptions of services: botocore only signs here
+    "botocore/cacert.pem",  # certifi's is there
 )
-# The services of botocore's data that are kept. All else in it is data about services that nobody calls.
-SERVICES = ("ssm", "secretsmanager", "sts")
 
 
 def vendor(into: Path, extras: Sequence[str], platform: str, python: str) -> None:
@@ -71,10 +69,6 @@ def trim(into: Path) -> None:
     """Take out what is never loaded. Licences and entry points stay."""
     for pattern in UNUSED:
         for path in sorted(into.glob(pattern)):
-            _remove(path)
-    data = into / "botocore" / "data"
-    for path in sorted(data.iterdir()) if data.is_dir() else ():
-        if path.is_dir() and path.name not in SERVICES:
             _remove(path)
 
 

@@ -31,7 +31,13 @@ class Request:
 
 
 class Collector:
-    """`answers` are taken one by one: a status, (status, headers, body), HANG, DRIBBLE or CLOSE; afterwards 200."""
+    """`answers` are taken one by one: a status, (status, headers, body), HANG, DRIBBLE or CLOSE; afterwards 200.
+
+    `context` is the server's side of TLS, if there is to be any.
+    """
+
+    def __init__(self, context=None) -> None:
+        self.context = context
 
     def __enter__(self):
         collector = self
@@ -80,7 +86,11 @@ class Collector:
         self.answers, self.requests = [], []
         self.over = threading.Event()
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "http"
+        if self.context is not None:
+            self._server.socket = self.context.wrap_socket(self._server.socket, server_side=True)
+            scheme = "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self

@@ -30,7 +30,10 @@ def lines(function="orders", metrics=(), **changes):
 
 
 class ChildProcess:
-    """Starts a child with these variables; a context manager that ends it."""
+    """Starts a child with these variables; a context manager that ends it.
+
+    Its packages are those of the test's environment, or of the folder `vendor` alone.
+    """
 
     def __init__(self, memory_mb="1024", **variables) -> None:
         path = [

@@ -11,6 +11,7 @@ from coldspan_blackbox.exporting import otlp
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Sent
 from coldspan_blackbox.exporting.record import Point, Record, parse
 from support.collector import CLOSE, DRIBBLE, HANG, Collector, attributes
+from support.http_server import certificate, server_context
 from support.records import call, invocation, results
 
 FUNCTION = {"AWS_LAMBDA_FUNCTION_NAME": "orders", "AWS_REGION": "eu-west-1"}
@@ -249,3 +250,42 @@ def test_a_header_may_be_kept_elsewhere(collector):
     sent(made)
     assert {request.headers["api-key"] for request in collector.requests} == {"s3cret"}
     assert {request.headers["x-team"] for request in collector.requests} == {"till"}
+
+
+def test_tls_trusts_the_certificate_that_is_named(tmp_path):
+    """A collector with a certificate of its own could not be used; or any certificate would do."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(certificate()[0])
+    with Collector(server_context()) as collector:
+        assert sent(traces_only(collector.url, OTEL_EXPORTER_OTLP_CERTIFICATE=str(bundle))).state is Sent.SENT
+        assert len(collector.spans()) == 2
+        refused = sent(traces_only(collector.url))
+        assert (refused.state, refused.reason, len(collector.requests)) == (Sent.RETRY, "ssl", 1)
+
+
+@pytest.mark.parametrize("fault", [HANG, DRIBBLE])
+def test_a_server_that_hangs_behind_tls_is_left_in_time(tmp_path, fault):
+    """The watch would not reach the socket below."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(certificate()[0])
+    with Collector(server_context()) as collector:
+        collector.answers = [fault]
+        began = time.monotonic()
+        made = traces_only(collector.url, OTEL_EXPORTER_OTLP_CERTIFICATE=str(bundle))
+        assert sent(made, timeout_s=0.6).state is Sent.RETRY
+        assert time.monotonic() - began < 5
+
+
+def test_without_a_thread_for_the_watch_it_is_tried_again(collector, monkeypatch):
+    """A process that is short of memory would drop the batch as one that cannot be encoded."""
+
+    class NoThread:
+        def __init__(self, *_):
+            pass
+
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("coldspan_blackbox.exporting.otlp_http.threading.Timer", NoThread)
+    result = sent(traces_only(collector.url))
+    assert (result.state, result.reason, collector.requests) == (Sent.RETRY, "fault", [])

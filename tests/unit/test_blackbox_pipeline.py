@@ -113,13 +113,14 @@ def test_a_batch_keeps_to_its_bytes(clock):
     assert destination.batches == [[0, 1], [2], [3]]
 
 
-def test_an_attempt_never_has_more_time_than_the_flush(clock):
-    """A hung destination would hold up the environment beyond the flush's deadline, at the customer's cost."""
+def test_an_attempt_has_the_time_of_the_flush_and_at_least_a_second(clock):
+    """A hung destination would outlast its flush by far, or a slow one never be reached by short ones."""
     pipeline, destination = made(clock)
-    pipeline.offer(record())
-    pipeline.flush(clock.now + 0.75)
-    turns(pipeline)
-    assert destination.timeouts == [0.75]
+    for within_s in (2.5, 0.2, 60.0):
+        pipeline.offer(record())
+        pipeline.flush(clock.now + within_s)
+        turns(pipeline)
+    assert destination.timeouts == [2.5, 1.0, 5.0]
 
 
 def test_without_a_flush_an_attempt_has_the_timeout_of_its_own(clock):
@@ -346,6 +347,29 @@ def test_a_flush_wakes_a_pipeline_that_is_backing_off():
     pipeline.close()
     pipeline.join(20)
     assert pipeline.dropped == {"deadline": 1}
+
+
+def test_a_fault_of_ours_does_not_end_the_thread(monkeypatch):
+    """One MemoryError would leave a destination without anybody who sends, and all that follows would wait for ever."""
+    monkeypatch.setattr(pipeline_module, "PAUSE_S", 0.0)
+    gate = Gate()
+    gate.opened.set()
+    pipeline = Pipeline(gate, Limits())
+    turn, faults = pipeline.turn, [MemoryError()] * 3
+
+    def faulty():
+        if faults:
+            raise faults.pop()
+        return turn()
+
+    pipeline.turn = faulty
+    pipeline.start()
+    pipeline.offer(record())
+    pipeline.flush(pipeline.clock() + 20)
+    pipeline.wait(pipeline.clock() + 20)
+    assert (gate.count, faults) == (1, [])
+    pipeline.close()
+    pipeline.join(20)
 
 
 # --- the decisions --------------------------------------------------------------------------------------------------

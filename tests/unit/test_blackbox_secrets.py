@@ -4,36 +4,38 @@ import logging
 
 import boto3
 import pytest
-from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from coldspan_blackbox.exporting.exporter import ConfigurationError
 from coldspan_blackbox.exporting.secrets import Secrets
 
 KEY = "k3y-that-nobody-may-see"
-ENVIRON = {"AWS_REGION": "eu-west-1"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "eu-west-1"}
 
 
-@pytest.fixture(autouse=True)
-def aws(monkeypatch):
-    """AWS, with a parameter and two secrets."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        ssm = boto3.client("ssm", region_name="eu-west-1")
-        ssm.put_parameter(Name="/otlp/key", Value=KEY, Type="SecureString")
-        kept = boto3.client("secretsmanager", region_name="eu-west-1")
-        arn = kept.create_secret(Name="plain", SecretString=KEY)["ARN"]
-        kept.create_secret(Name="json", SecretString='{"api-key": "%s", "number": 7}' % KEY)
-        kept.create_secret(Name="binary", SecretBinary=KEY.encode())
-        yield {"arn": arn, "kept": kept, "ssm": ssm}
-        for client in (ssm, kept):
-            client.close()
+@pytest.fixture(scope="module")
+def aws():
+    """AWS, with a parameter and three secrets."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    named = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "endpoint_url": url}
+    ssm = boto3.client("ssm", "eu-west-1", **named)
+    ssm.put_parameter(Name="/otlp/key", Value=KEY, Type="SecureString", Overwrite=True)
+    kept = boto3.client("secretsmanager", "eu-west-1", **named)
+    arn = kept.create_secret(Name="plain", SecretString=KEY)["ARN"]
+    kept.create_secret(Name="json", SecretString='{"api-key": "%s", "number": 7}' % KEY)
+    kept.create_secret(Name="binary", SecretBinary=KEY.encode())
+    yield {"arn": arn, "kept": kept, "environ": {**CREDENTIALS, "AWS_ENDPOINT_URL": url}}
+    for client in (ssm, kept):
+        client.close()
+    server.stop()
 
 
 @pytest.fixture
-def secrets():
-    made = Secrets(ENVIRON)
+def secrets(aws):
+    made = Secrets(aws["environ"])
     yield made
     made.close()
 
@@ -75,9 +77,10 @@ def test_a_member_that_is_no_text_is_json(secrets):
 
 def test_each_is_read_once(secrets, aws):
     """Each exporter and each signal would ask again, during init."""
-    assert secrets("secretsmanager:plain") == KEY
-    aws["kept"].put_secret_value(SecretId="plain", SecretString="another")
-    assert secrets("secretsmanager:plain") == KEY
+    aws["kept"].create_secret(Name="changing", SecretString=KEY)
+    assert secrets("secretsmanager:changing") == KEY
+    aws["kept"].put_secret_value(SecretId="changing", SecretString="another")
+    assert secrets("secretsmanager:changing") == KEY
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_each_is_read_once(secrets, aws):
         ("secretsmanager:not-there", "ResourceNotFoundException"),
         ("secretsmanager:json#other", "no JSON object with this key"),
         ("secretsmanager:plain#key", "no JSON object with this key"),
-        ("ssm:", "ParamValidationError"),
+        ("ssm:", "ValidationException|ParameterNotFound"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_nothing_else_told(secrets, caplog, reference, text):
@@ -103,3 +106,30 @@ def test_nothing_of_ours_logs_a_value(secrets, caplog):
     """A key would stand in CloudWatch."""
     secrets("ssm:/otlp/key")
     assert not [record for record in caplog.records if record.name.startswith("coldspan")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "MaxRetryError"),
+        ({"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:1"}, "MaxRetryError"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "KeyError"),
+        ({"AWS_REGION": None}, "KeyError"),
+    ],
+)
+def test_a_service_that_cannot_be_asked_is_said(aws, changes, text):
+    """The start would end with an error of a library's, or hang."""
+    environ = {name: value for name, value in {**aws["environ"], **changes}.items() if value is not None}
+    secrets = Secrets(environ)
+    with pytest.raises(ConfigurationError, match=text):
+        secrets("ssm:/otlp/key")
+    secrets.close()
+
+
+def test_where_the_services_are():
+    """A function in China, or with an endpoint of its own, could read nothing."""
+    assert Secrets({})._url("ssm", "eu-west-1") == "https://ssm.eu-west-1.amazonaws.com/"
+    assert Secrets({})._url("secretsmanager", "cn-north-1") == "https://secretsmanager.cn-north-1.amazonaws.com.cn/"
+    own = {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "https://vpce-1.example/", "AWS_ENDPOINT_URL": "http://localhost:1"}
+    assert Secrets(own)._url("secretsmanager", "eu-west-1") == "https://vpce-1.example/"
+    assert Secrets(own)._url("ssm", "eu-west-1") == "http://localhost:1/"

@@ -12,6 +12,7 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 from coldspan_blackbox.exporting import semconv, sigv4
+from coldspan_blackbox.exporting.authorities import authorities
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Result, Sent
 from coldspan_blackbox.exporting.otlp_http import Answer, Transport
 from coldspan_blackbox.exporting.record import Record
@@ -143,7 +144,9 @@ def _signal(name: str, url: str, environ: Mapping[str, str], secrets: Callable[[
     sign = sigv4.SigV4(*own, environ) if own and "authorization" not in headers else None
     key, cert = _of(environ, name, "CLIENT_KEY"), _of(environ, name, "CLIENT_CERTIFICATE")
     transport = Transport(
-        verify=_of(environ, name, "CERTIFICATE") or True, cert=(cert, key) if cert and key else cert or None, sign=sign
+        verify=_of(environ, name, "CERTIFICATE") or authorities(),
+        cert=(cert, key) if cert and key else cert or None,
+        sign=sign,
     )
     words = {"none": "NoCompression", "gzip": "Gzip", "deflate": "Deflate", "": "Gzip"}
     chosen = _of(environ, name, "COMPRESSION").strip().lower()

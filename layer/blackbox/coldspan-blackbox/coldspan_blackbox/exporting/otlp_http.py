@@ -4,6 +4,7 @@ The SDK's exporters take a transport. Its classes are private to the SDK, whose 
 requirements/otlp.txt; tests/unit/test_blackbox_otlp.py fails where they have changed.
 """
 
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from opentelemetry.exporter.http.transport._urllib3 import Urllib3HTTPResult, Ur
 IDLE_S = 30.0  # a connection unused for longer is not trusted: while an environment is frozen, nobody hears it close
 MARGIN_S = 0.1  # by which the watch is behind the socket's own timeout
 ANSWER_BYTES = 65_536  # of an answer that are read
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Signer(Protocol):
@@ -65,6 +67,7 @@ class Transport(Urllib3HTTPTransport):
 
         Its client would wait and try again, on its own clock.
         """
+        self.answer = Answer(error="fault")  # unless there is a better one: a thread may not be had
         left_s = self.until_s - time.monotonic()
         left_s = left_s if timeout is None else min(left_s, timeout)
         if left_s <= 0:
@@ -178,5 +181,4 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
 
 def _word(error: BaseException) -> str:
     """A short word for a count: "connect_timeout", "new_connection", "reset", ..."""
-    text = type(error).__name__.removesuffix("Error")
-    return "".join("_" + c.lower() if c.isupper() else c for c in text).strip("_") or "error"
+    return _WORDS.sub("_", type(error).__name__.removesuffix("Error")).lower() or "error"

@@ -54,6 +54,7 @@ OURS = {
     "Dropped": ("coldspan.dropped", "{record}", 1),
     "BilledDuration": ("coldspan.billed_duration", "s", 1e-3),
     "RestoreDuration": ("coldspan.restore_duration", "s", 1e-3),
+    "InitError": ("coldspan.init_errors", "{error}", 1),
     "CallDuration": ("coldspan.call.duration", "s", 1e-3),
     "CallFailure": ("coldspan.call.failures", "{call}", 1),
     "CallRetry": ("coldspan.call.retries", "{retry}", 1),

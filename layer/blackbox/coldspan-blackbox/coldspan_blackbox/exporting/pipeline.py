@@ -24,6 +24,9 @@ EXPORTER_ERROR = "exporter_error"  # a fault of ours
 
 # Reasons of a refusal that may be that of one record: the halves of the batch are tried.
 TOO_LARGE, UNENCODABLE = "too_large", "unencodable"
+PAUSE_S = 1.0  # after a fault of ours
+# An attempt may outlast a short flush, which does not wait for it: cut off, it would count as a failure.
+ATTEMPT_S = 1.0
 LEAST_S = 0.05  # an attempt with less time than this is not begun
 
 
@@ -128,7 +131,13 @@ class Pipeline:
         while not self._closed:
             with self._changed:
                 seen = self._flushes
-            wait_s = self.turn()
+            try:
+                wait_s = self.turn()
+            except Exception:  # noqa: BLE001  # MemoryError above all: the thread must not end before its time
+                wait_s = PAUSE_S
+                with self._changed:
+                    self._drop(EXPORTER_ERROR, len(self._batch))
+                    self._batch = []
             with self._changed:
                 # Between the turn and here a flush may have been asked for, or a batch have become full.
                 told = self._flushes != seen or (wait_s is None and self._backlog.has_batch())
@@ -159,7 +168,7 @@ class Pipeline:
                 return ready_s - now_s
             timeout_s = self.limits.export_timeout_s
             if self._until_s is not None:
-                timeout_s = min(timeout_s, self._until_s - now_s)
+                timeout_s = min(timeout_s, max(ATTEMPT_S, self._until_s - now_s))
             batch = self._batch
         try:
             result = self.exporter.export(batch, timeout_s)

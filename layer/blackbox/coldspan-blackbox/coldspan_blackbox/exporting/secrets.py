@@ -5,6 +5,7 @@ secretsmanager:name-or-arn              a secret's text
 secretsmanager:name-or-arn#key          one member of a secret that is a JSON object
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,13 @@ from coldspan_blackbox.exporting.exporter import ConfigurationError
 
 SSM, SECRETS_MANAGER = "ssm:", "secretsmanager:"
 CONNECT_S, READ_S = 1.0, 2.0  # init must end within 10 s, with or without an answer
+AGAIN = frozenset((429, 500, 502, 503, 504))
+
+# Service -> target of the request, and the action that is to be allowed.
+_ACTIONS = {
+    "ssm": ("AmazonSSM.GetParameter", "ssm:GetParameter"),
+    "secretsmanager": ("secretsmanager.GetSecretValue", "secretsmanager:GetSecretValue"),
+}
 
 
 class Secrets:
@@ -20,7 +28,7 @@ class Secrets:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._clients: dict[str, Any] = {}
+        self._pool: Any = None
         self._known: dict[str, str] = {}
 
     def __call__(self, value: str) -> str:
@@ -37,42 +45,68 @@ class Secrets:
 
     def _read(self, reference: str) -> str:
         service, _, name = reference.partition(":")
-        key = ""
-        if service == "secretsmanager":
-            name, _, key = name.partition("#")
-        action = "ssm:GetParameter" if service == "ssm" else "secretsmanager:GetSecretValue"
+        name, _, key = name.partition("#") if service == "secretsmanager" else (name, "", "")
         try:
-            client = self._client(service)
-            if service == "ssm":
-                found = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
-            else:
-                answer = client.get_secret_value(SecretId=name)
-                found = answer.get("SecretString") or answer["SecretBinary"].decode()
-        except Exception as error:  # noqa: BLE001  # botocore's errors have no common base, and their text may tell much
-            told: Any = getattr(error, "response", None)
-            code = told.get("Error", {}).get("Code") if isinstance(told, dict) else ""
+            told, problem = self._ask(
+                service, {"Name": name, "WithDecryption": True} if service == "ssm" else {"SecretId": name}
+            )
+            if not problem:
+                found = _value(told)
+        except Exception as error:  # noqa: BLE001  # no library of those below has one base, and their text may tell much
+            problem = type(error).__name__
+        if problem:
             raise ConfigurationError(
-                f"{reference} could not be read ({code or type(error).__name__}): allow {action} for it, with"
+                f"{reference} could not be read ({problem}): allow {_ACTIONS[service][1]} for it, with"
                 " kms:Decrypt where a key of your own is used, and let the function reach the service"
-            ) from None
-        return _member(found, key, reference) if key else str(found)
+            )
+        return _member(found, key, reference) if key else found
 
-    def _client(self, service: str) -> Any:
-        client = self._clients.get(service)
-        if client is None:
-            from botocore.config import Config  # only those who keep secrets there pay for it
-            from botocore.session import Session
+    def _ask(self, service: str, question: Mapping[str, Any]) -> tuple[Any, str]:
+        """(answer, "") or (None, the service's error code)."""
+        import urllib3  # only those who keep secrets there pay for it
 
-            region = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
-            config = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries={"total_max_attempts": 2})
-            client = self._clients[service] = Session().create_client(service, region_name=region, config=config)
-        return client
+        from coldspan_blackbox.exporting.authorities import authorities
+        from coldspan_blackbox.exporting.sigv4 import SigV4
+
+        if self._pool is None:
+            trusted = authorities()
+            self._pool = urllib3.PoolManager(
+                cert_reqs="CERT_REQUIRED",
+                ca_certs=trusted if isinstance(trusted, str) else None,
+                timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+                retries=urllib3.Retry(
+                    1, redirect=False, allowed_methods=None, status_forcelist=AGAIN, raise_on_status=False
+                ),
+            )
+        region = self._environ.get("AWS_REGION") or self._environ["AWS_DEFAULT_REGION"]
+        body = json.dumps(question).encode()
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": _ACTIONS[service][0]}
+        url = self._url(service, region)
+        signed = SigV4(service, region, self._environ)("POST", url, headers, body)
+        response = self._pool.request("POST", url, headers=signed, body=body)
+        told = json.loads(response.data or b"{}")
+        if response.status == 200:
+            return told, ""
+        return None, str(told.get("__type") or f"HTTP {response.status}").rpartition("#")[2]
+
+    def _url(self, service: str, region: str) -> str:
+        """Source: AWS SDKs and Tools Reference Guide, "Service-specific endpoints"."""
+        names = {"ssm": "AWS_ENDPOINT_URL_SSM", "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER"}
+        own = self._environ.get(names[service]) or self._environ.get("AWS_ENDPOINT_URL")
+        suffix = ".cn" if region.startswith("cn-") else ""
+        return own.rstrip("/") + "/" if own else f"https://{service}.{region}.amazonaws.com{suffix}/"
 
     def close(self) -> None:
-        """Let go of connections and of what botocore has loaded; what was read stays."""
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
+        """Let go of connections; what was read stays."""
+        if self._pool is not None:
+            self._pool.clear()
+            self._pool = None
+
+
+def _value(told: Any) -> str:
+    if "Parameter" in told:
+        return str(told["Parameter"]["Value"])
+    return str(told.get("SecretString") or base64.b64decode(told["SecretBinary"]).decode())
 
 
 def _member(text: str, key: str, reference: str) -> str:
