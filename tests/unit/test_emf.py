@@ -400,6 +400,14 @@ def test_an_absurd_deadline_does_not_replace_a_clock_that_the_trace_confirms(enc
     assert encoder.drops == {}
 
 
+def test_an_absurd_clock_that_an_absurd_trace_confirms_is_replaced_by_the_deadline(encoder):
+    """Two that are wrong together would date the record into 1970."""
+    trace = parse("Root=1-00000000-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1")
+    line = lines_of(encoder, invocation(epoch_ns=5, trace=trace))[0]
+    assert timestamp_of(line) == NOW_MS + 3_000
+    assert encoder.drops == {"clock_replaced": 1}
+
+
 def test_an_absurd_clock_without_a_deadline_is_replaced_by_the_trace(encoder):
     """The root of a trace names the second in which it began."""
     line = encoder.invocation_lines(invocation(epoch_ns=0, deadline_ms=0), [], {})[0]

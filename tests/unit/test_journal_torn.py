@@ -211,6 +211,17 @@ def test_a_cell_without_its_commit_word_is_not_read_and_costs_no_other(written):
         assert names == {entry[0] for entry in whole}
 
 
+def test_of_two_cells_that_claim_to_be_one_call_the_first_is_read(written):
+    """X-Ray refuses a document with an id used twice."""
+    whole = [call for told in read(written).invocations for call in told.invocation.calls]
+    damaged = bytearray(written)
+    first, second, third = (cells.RING_AT + number * cells.CELL_BYTES for number in (1, 2, 3))
+    damaged[second + 16 : second + 24] = damaged[first + 16 : first + 24]
+    damaged[third + 16 : third + 24] = damaged[third + 24 : third + 32]
+    found = [call for told in read(bytes(damaged)).invocations for call in told.invocation.calls]
+    assert [call.serial for call in found] == [call.serial for call in whole if call.serial not in (2, 3)]
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -243,9 +243,12 @@ class EmfEncoder:
         """What is told beside the metrics, as text."""
         drops = self.drops
         trace = invocation.trace
-        text = ',"span_id":"%016x","handler_ms":%.3f,"cpu_ms":%.3f,"calls_open":%d' % (
-            invocation.span_id, invocation.handler_ns / 1e6, invocation.cpu_ns / 1e6, len(invocation.open),
-        )  # fmt: skip
+        if invocation.flush == "journal":  # it was killed before anybody measured more
+            text = ',"span_id":"%016x","calls_open":%d' % (invocation.span_id, len(invocation.open))
+        else:
+            text = ',"span_id":"%016x","handler_ms":%.3f,"cpu_ms":%.3f,"calls_open":%d' % (
+                invocation.span_id, invocation.handler_ns / 1e6, invocation.cpu_ns / 1e6, len(invocation.open),
+            )  # fmt: skip
         if trace is not None:
             text += f',"trace_id":"{trace.trace_id}"'
         if invocation.error_type:

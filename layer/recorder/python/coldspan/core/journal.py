@@ -150,7 +150,8 @@ def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") 
             failed = _text(data, at + cells.FAILED, words[11], at + CELL_BYTES, cells.FAILED_FIELDS)
             found.append((number, words[3], _call(each.invocation, number, words, names, failed)))
     found.sort(key=lambda entry: entry[0])
-    nodes: "dict[int, Call | Invocation]" = {call.span_id: call for _, _, call in found}
+    nodes: "dict[int, Call | Invocation]" = {each.invocation.span_id: each.invocation for each in by_serial.values()}
+    found = [entry for entry in found if nodes.setdefault(entry[2].span_id, entry[2]) is entry[2]]  # an id is one call
     for _, parent_id, call in found:
         call.parent = nodes.get(parent_id, call.owner)
         if call.end_ns:

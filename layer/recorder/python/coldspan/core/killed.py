@@ -15,21 +15,37 @@ if TYPE_CHECKING:
 
     Told = tuple[Invocation, list[CallToolResult], dict[str, Any]]
 
-TIMEOUT, CRASH, OUT_OF_MEMORY = "timeout", "crash", "out_of_memory"
-ERROR_TYPES = {TIMEOUT: "Sandbox.Timedout", CRASH: "Runtime.ExitError", OUT_OF_MEMORY: "Runtime.OutOfMemory"}
+TIMEOUT, CRASH, OUT_OF_MEMORY, TOO_LARGE = "timeout", "crash", "out_of_memory", "too_large"
+ERROR_TYPES = {
+    TIMEOUT: "Sandbox.Timedout",
+    CRASH: "Runtime.ExitError",
+    OUT_OF_MEMORY: "Runtime.OutOfMemory",
+    TOO_LARGE: "Function.ResponseSizeTooLarge",
+}
+# A part of the platform's word, in lower case -> what it means; any other word means a crash.
+_SAID = {
+    "outofmemory": OUT_OF_MEMORY,
+    "timedout": TIMEOUT,
+    "timeout": TIMEOUT,
+    "responsesizetoolarge": TOO_LARGE,
+}
 NEAR_LIMIT = 0.95  # of the memory size: what the kernel counts beside resident pages reaches the limit first
 MEGABYTE = 1 << 20
-SIGKILL = 9
+SIGKILL, SIGABRT = 9, 6
+# How a lack of memory ends a process: the kernel kills it, or its own allocator gives up. 0: not known.
+_MEMORY_SIGNALS = (0, SIGKILL, SIGABRT)
 MEMORY_ERROR = "MemoryError"
 BEFORE_DEADLINE = "last_seen_before_deadline"
+LINGERS_NS = 3_000_000_000  # how long after its deadline a process may still be seen: shutdown takes up to 2 s
 
 
 class Evidence:
     """What the one who reports a dead process knows of its end; everything may be unknown.
 
-    `now_ns` and `wall_ns` are this moment by CLOCK_MONOTONIC and by the wall clock. `at_once` says that the process
-    died just now. `reason` is the shutdown's: "timeout", "failure", "spindown" or "". `error_type`, `signal` and
-    `max_memory_mb` are the platform's words about the invocation `request_id` ("" means about whichever was running).
+    `now_ns` and `wall_ns` are this moment by CLOCK_MONOTONIC and by the wall clock. All else is about the invocation
+    `request_id` ("" means about whichever was running), and nothing of it is taken for any other: `at_once` says that
+    the process died just now, `reason` is the shutdown's ("timeout", "failure", "spindown" or ""), `error_type`,
+    `signal` and `max_memory_mb` are the platform's words.
     """
 
     __slots__ = ("at_once", "error_type", "max_memory_mb", "now_ns", "reason", "request_id", "signal", "wall_ns")
@@ -63,7 +79,8 @@ def post_mortem(dead: "Dead", evidence: Evidence) -> "list[Told]":
     of the records are all there is; a call that had not ended has status `in_flight`, and as `duration_ms` how long it
     had been open when the process died.
     """
-    return [_tell(dead, each, evidence) for each in dead.invocations]
+    last = max([each.invocation.serial for each in dead.invocations], default=0)
+    return [_tell(dead, each, evidence, each.invocation.serial == last) for each in dead.invocations]
 
 
 def is_without_trace(outcome: str, facts: "dict[str, Any]") -> bool:
@@ -72,20 +89,22 @@ def is_without_trace(outcome: str, facts: "dict[str, Any]") -> bool:
     return "stacks" not in facts and bool(signs) and (outcome == TIMEOUT or BEFORE_DEADLINE in signs)
 
 
-def _tell(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "Told":
+def _tell(dead: "Dead", each: "DeadInvocation", evidence: Evidence, is_last: bool) -> "Told":
     invocation = each.invocation
+    about_this = evidence.request_id in ("", invocation.request_id)
+    known = evidence if about_this else Evidence(evidence.now_ns, evidence.wall_ns)
     facts: "dict[str, Any]" = {"pid": dead.pid}
     if not invocation.outcome:
-        outcome, died_ns, signs = _cause(dead, each, evidence)
+        outcome, died_ns, signs = _cause(dead, each, known)
         invocation.outcome = outcome
         invocation.end_ns = max(died_ns, invocation.start_ns)
-        invocation.error_type = evidence.error_type or ERROR_TYPES[outcome]
+        invocation.error_type = known.error_type or ERROR_TYPES[outcome]
         facts["evidence"] = signs
         if dead.stacks and dead.stacks_of in (0, invocation.serial):
             facts["stacks"] = dead.stacks
     else:
         facts["recovered"] = True  # it had ended by itself; only its record was lost
-        if invocation.outcome == "error" and invocation.error_type == MEMORY_ERROR:
+        if is_last and invocation.outcome == "error" and invocation.error_type == MEMORY_ERROR:
             invocation.outcome = OUT_OF_MEMORY  # and the process with it
     if dead.rss_bytes:
         facts["rss_mb"] = round(dead.rss_bytes / MEGABYTE, 1)
@@ -104,30 +123,28 @@ def _tell(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "Told":
 def _cause(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "tuple[str, int, list[str]]":
     """(outcome, when it died by CLOCK_MONOTONIC, the signs that say so).
 
-    The platform's word decides. Without it: a process that lived until its deadline was stopped there, however much
-    memory it had; one that ended before, with its memory used up, ran out of it; any other crashed.
+    The platform's word decides, then the shutdown's reason. Without them: a process that lived until its deadline and
+    not much longer was stopped there, however much memory it had; one that ended otherwise, with its memory used up,
+    ran out of it; any other crashed.
     """
     invocation = each.invocation
-    about_this = evidence.request_id in ("", invocation.request_id)
-    said = evidence.error_type if about_this else ""
-    last_ns = _last_seen_ns(dead, invocation)
+    said, reason = evidence.error_type.lower(), evidence.reason.lower()
+    last_ns = min(_last_seen_ns(dead, invocation), evidence.now_ns)
     left_ms = policy.left_ms(invocation.deadline_ms, invocation.epoch_ns, 0)
     deadline_ns = 0 if left_ms is None else invocation.start_ns + int(left_ms * 1e6)
     signs = ["platform"] if said else []
-    if evidence.reason in ("timeout", "failure"):
-        signs.append("shutdown_" + evidence.reason)
-    memory = _memory_signs(dead, each, evidence if about_this else None)
-    if said == ERROR_TYPES[OUT_OF_MEMORY]:
-        outcome = OUT_OF_MEMORY
-    elif said:
-        outcome = TIMEOUT if "timedout" in said.lower() or "timeout" in said.lower() else CRASH
-    elif evidence.reason:
-        outcome = TIMEOUT if evidence.reason == "timeout" else CRASH
+    if reason in ("timeout", "failure"):
+        signs.append("shutdown_" + reason)
+    if said:
+        outcome = next((meaning for part, meaning in _SAID.items() if part in said), CRASH)
+    elif reason in ("timeout", "failure"):
+        outcome = TIMEOUT if reason == "timeout" else CRASH
     else:
         at_deadline = _deadline_signs(dead, invocation, last_ns, deadline_ns, evidence)
         outcome = TIMEOUT if at_deadline else CRASH
-        signs += at_deadline or ["replaced_before_deadline" if evidence.now_ns < deadline_ns else BEFORE_DEADLINE]
-    if outcome == CRASH and memory:
+        signs += at_deadline or [_why_no_timeout(last_ns, deadline_ns, evidence)]
+    memory = _memory_signs(dead, each, evidence)
+    if outcome == CRASH and memory and evidence.signal in _MEMORY_SIGNALS:
         outcome = OUT_OF_MEMORY
     if outcome == TIMEOUT and deadline_ns:
         died_ns = max(min(deadline_ns, evidence.now_ns), last_ns)
@@ -144,7 +161,7 @@ def _last_seen_ns(dead: "Dead", invocation: "Invocation") -> int:
     return max(moments)
 
 
-def _memory_signs(dead: "Dead", each: "DeadInvocation", evidence: "Evidence | None") -> "list[str]":
+def _memory_signs(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "list[str]":
     """What speaks for a lack of memory."""
     signs = []
     if any([call.error_type == MEMORY_ERROR for call in each.invocation.calls]):
@@ -152,11 +169,11 @@ def _memory_signs(dead: "Dead", each: "DeadInvocation", evidence: "Evidence | No
     limit = dead.memory_mb
     if limit:
         nearly = min(NEAR_LIMIT * limit, limit - 1)
-        if evidence and evidence.max_memory_mb >= nearly:
+        if evidence.max_memory_mb >= nearly:
             signs.append("max_memory_near_limit")
         if dead.rss_bytes >= nearly * MEGABYTE:
             signs.append("rss_near_limit")
-    if signs and evidence and evidence.signal == SIGKILL:
+    if signs and evidence.signal == SIGKILL:
         signs.append("signal_9")
     return signs
 
@@ -165,8 +182,8 @@ def _deadline_signs(
     dead: "Dead", invocation: "Invocation", last_ns: int, deadline_ns: int, evidence: Evidence
 ) -> "list[str]":
     """What says that it lived until its deadline, when nobody else says so."""
-    if not deadline_ns or evidence.now_ns < deadline_ns:
-        return []  # it has been replaced before its time was up: that was no timeout
+    if not deadline_ns or evidence.now_ns < deadline_ns or last_ns - deadline_ns > LINGERS_NS:
+        return []
     signs = []
     if dead.stacks and dead.stacks_of == invocation.serial:
         signs.append("stacks_taken_at_deadline")
@@ -175,3 +192,11 @@ def _deadline_signs(
     if deadline_ns - last_ns <= policy.tick_ns((deadline_ns - invocation.start_ns) // 1_000_000) * 2:
         signs.append("alive_at_deadline")
     return signs
+
+
+def _why_no_timeout(last_ns: int, deadline_ns: int, evidence: Evidence) -> str:
+    if not deadline_ns:
+        return "no_deadline"
+    if evidence.now_ns < deadline_ns:
+        return "died_before_deadline" if evidence.at_once else "replaced_before_deadline"
+    return BEFORE_DEADLINE if last_ns < deadline_ns else "lived_past_deadline"

@@ -174,7 +174,9 @@ def began_ns(invocation: "Invocation", elapsed: int, drops: "dict[str, int]") ->
     """
     epoch_ms, deadline_ms = invocation.epoch_ns * 1e-6, invocation.deadline_ms
     if _EARLIEST_MS < deadline_ms < _LATEST_MS:
-        if -_HOUR_MS < deadline_ms - epoch_ms < _DAY_MS or -_HOUR_MS < epoch_ms - _rooted_ms(invocation) < _DAY_MS:
+        if -_HOUR_MS < deadline_ms - epoch_ms < _DAY_MS:
+            return invocation.epoch_ns
+        if epoch_ms > _EARLIEST_MS and -_HOUR_MS < epoch_ms - _rooted_ms(invocation) < _DAY_MS:
             return invocation.epoch_ns
         epoch_ms = deadline_ms - elapsed // 1_000_000
     elif _EARLIEST_MS < epoch_ms < _LATEST_MS:

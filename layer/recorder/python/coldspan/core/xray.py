@@ -92,8 +92,9 @@ class XRayEncoder:
             f",{_ending(invocation, began + elapsed)}"
             f"{self._start(invocation)}"
         )
-        tail = ',"metadata":{"coldspan":{"request_id":%s,"calls_open":%d,"handler_ms":%.3f}}' % (
-            quote(invocation.request_id[:_CHARS]), len(invocation.open), invocation.handler_ns / 1e6,
+        measured = "" if invocation.flush == "journal" else ',"handler_ms":%.3f' % (invocation.handler_ns / 1e6)
+        tail = ',"metadata":{"coldspan":{"request_id":%s,"calls_open":%d%s}}' % (
+            quote(invocation.request_id[:_CHARS]), len(invocation.open), measured,
         )  # fmt: skip
         datagrams: "list[bytes]" = []
         nodes = []
