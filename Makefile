@@ -53,6 +53,11 @@ process: layer  ## run the suite of fresh interpreters, fork, threads and signal
 e2e: layer venv-sam neighbours  ## run the layer on the real emulator (and by sam local, where there is Docker)
 	@$(PYTEST) tests/e2e
 
+.PHONY: test-destinations
+test-destinations: venv  ## run the black box's exporters against real receivers, in an environment of their own
+	@.ci/venv .venv-destinations requirements/destinations.txt
+	@$(PYTEST) tests/destinations
+
 .PHONY: test-aiobotocore
 test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pins an old botocore
 	@.ci/venv .venv-aiobotocore requirements/aiobotocore.txt

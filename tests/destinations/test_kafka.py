@@ -2,6 +2,8 @@
 
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -135,6 +137,29 @@ def test_a_message_that_is_too_large_is_refused_and_counted(broker, exporter, to
     )
     assert exporter.export([large], 10) == Result(Sent.REFUSED, "too_large")
     assert stored(broker, topic) == [0, 2]
+
+
+def test_the_exit_does_not_wait_for_one_that_hangs(broker):
+    """The environment's last two seconds would pass in the client, and its words stand in the function's log."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from coldspan_blackbox.exporting import kafka\n"
+        "from support.destinations import call_record\n"
+        "exporter = kafka.create({'COLDSPAN_KAFKA_BROKERS': sys.argv[1]}, str)\n"
+        "print(exporter.export([call_record(1)], 10).state.value, flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(exporter.export([call_record(2)], 0.3).state.value, flush=True)\n"
+    )
+    command = [sys.executable, "-c", code, f"127.0.0.1:{broker.port}", *sys.path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"sent\n"
+        with broker.hung():
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"retry\n"
+            with within(1):
+                assert process.wait(10) == 0
+        assert process.stderr.read() == b""
 
 
 def test_it_is_there_before_its_broker(tmp_path):

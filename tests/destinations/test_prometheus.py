@@ -127,6 +127,18 @@ def test_a_hung_one_is_given_up_in_time_and_doubles_nothing(prometheus, make, fu
     assert calls(prometheus, function) == 4
 
 
+def test_the_first_batch_of_an_environment_may_meet_a_hung_one(prometheus, make, function):
+    """Its series begin with a 0 which is refused when it is sent again, and everything with it."""
+    exporter = make()
+    batch = [now(function, 1, 2)]
+    with prometheus.hung():
+        assert exporter.export(batch, 0.6) == Result(Sent.RETRY, "timeout")
+    receivers.eventually(lambda: calls(prometheus, function) == 2)
+    assert exporter.export(batch, 10) == Result(Sent.SENT)
+    assert exporter.export([now(function, 1)], 5).state is Sent.SENT
+    assert calls(prometheus, function) == 3
+
+
 def test_a_batch_given_up_while_it_hung_does_not_make_a_sum_fall(prometheus, make, function):
     """rate() would take the fall for a restart and add the whole sum again."""
     exporter = make()

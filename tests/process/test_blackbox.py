@@ -387,9 +387,10 @@ def test_an_exporters_process_gets_every_line_and_flushes_at_the_end(exporting):
     line, flush = text.index(b'coldspan/1 line {"_aws"'), text.index(b"coldspan/1 flush ")
     assert line < flush
     assert text.count(b"coldspan/1 flush ") == 1
-    assert wait_for_text(log, b"coldspan/1 platform [")
+    assert wait_for_text(log, b'"BilledDuration":')
     watched.platform.spindown()
     assert wait_for_text(log, b"coldspan/1 shutdown ")
+    assert log.read_bytes().count(b'"BilledDuration":') == 1, "a destination would count it twice"
     dropped = [found["export_dropped"] for found in watched.with_metric("ExportDropped")]
     assert sum(found.get("otlp_refused", 0) for found in dropped) >= 2
 

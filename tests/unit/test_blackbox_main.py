@@ -152,13 +152,16 @@ def test_a_process_its_children_and_ours_are_weighed():
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
     with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.read(1) == b"."
-        function, own = memory.in_use([process.pid])
+        usage = memory.Usage(512 * MB)
+        gone, function, own = usage.look([process.pid], [os.getpid()])
         alone, _ = memory.resident(process.pid)
         process.stdin.close()
+    assert gone == set()
     assert function > alone + 25 * MB
     assert own > 5 * MB
-    assert memory.in_use([process.pid])[0] == 0
-    assert memory.in_use([])[0] == 0
+    gone, function, _ = usage.look([process.pid], [])
+    assert (gone, function) == ({process.pid}, 0)
+    assert usage.look([], []) == (set(), 0, 0)
 
 
 # --- restarts ---------------------------------------------------------------------------------------------------------

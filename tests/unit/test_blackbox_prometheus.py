@@ -253,6 +253,19 @@ def test_a_batch_that_may_have_arrived_stays_in_the_sums():
         assert told(peer.requests[-1])[key][-1][1] == 3
 
 
+def test_a_batch_that_had_arrived_is_taken_without_the_zeros():
+    """A receiver refuses the 0 before what it has, and the batch would be counted as dropped."""
+    with Peer(answer(500)) as peer, exporter_to(peer.port) as exporter:
+        batch = [call_record(1, failures=2)]
+        assert exporter.export(batch, 1).state is Sent.RETRY
+        peer.then = answer(400)
+        assert exporter.export(batch, 1).reason == "http_400"
+        zeros, newest = (told(request) for request in peer.requests[1:])
+        peer.then = OK
+    assert {len(samples) for samples in zeros.values()} == {2}
+    assert newest == {key: samples[-1:] for key, samples in zeros.items()}
+
+
 @pytest.mark.parametrize("status", [429, 400])
 def test_a_batch_that_was_not_taken_is_not_in_the_sums(status):
     """It would be counted as dropped and told as well."""

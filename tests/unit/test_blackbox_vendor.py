@@ -25,7 +25,9 @@ def test_each_package_is_locked_by_version_and_hash(path):
     """The layer would differ from one build to the next, or hold what somebody else put there."""
     text = path.read_text()
     pins = re.findall(r"^([\w.-]+)==[^\s\\]+ ?(;[^\\]*)?\\$", text, re.MULTILINE)
-    blocks = [block for block in re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE) if "==" in block.split()[0]]
+    blocks = [
+        block for block in re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE) if "==" in block.partition("\n")[0]
+    ]
     assert pins
     assert len(blocks) == len(pins)
     assert all("--hash=sha256:" in block for block in blocks)

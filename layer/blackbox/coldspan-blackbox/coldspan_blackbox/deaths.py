@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".journal"
 CLAIMED = ".claimed"  # by somebody who was killed before it was told
-AT_ONCE = 16
+AT_ONCE, ROUNDS = 16, 8  # a Managed Instance has up to 64 workers
 
 
 class Deaths:
@@ -67,12 +67,16 @@ class Deaths:
 
         self._boot_id = self._boot_id or current_boot_id()
         told = 0
-        for claimed in claim(self._folder, self._boot_id, AT_ONCE):
-            done = self._counts.attempt("post_mortem", self._tell, claimed, died_ns, reason, more or {})
-            if done is None:  # left as it is, it would be tried again by every init to come
-                self._counts.refuse("journal_untold")
-            told += done or 0
-            self._counts.attempt("forget", claimed.forget)
+        for _ in range(ROUNDS):
+            found = claim(self._folder, self._boot_id, AT_ONCE)
+            for claimed in found:
+                done = self._counts.attempt("post_mortem", self._tell, claimed, died_ns, reason, more or {})
+                if done is None:  # left as it is, it would be tried again by every init to come
+                    self._counts.refuse("journal_untold")
+                told += done or 0
+                self._counts.attempt("forget", claimed.forget)
+            if len(found) < AT_ONCE:
+                break
         return told
 
     def _names(self) -> "list[str]":

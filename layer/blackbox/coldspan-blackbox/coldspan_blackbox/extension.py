@@ -102,6 +102,8 @@ class Extension:
             if message is not None and message.status == 403 and len(events) > 1:
                 events = ("SHUTDOWN",)  # Managed Instances
                 continue
+            if message is not None:
+                self.counts.refuse("register_status_%d" % message.status)
             self.pause()
 
     def _note_function(self, body: bytes) -> None:

@@ -7,7 +7,7 @@ from time import monotonic_ns, time_ns
 from coldspan_blackbox.deaths import Deaths
 from coldspan_blackbox.jsontext import loads
 from coldspan_blackbox.lines import Lines
-from coldspan_blackbox.memory import Threshold, in_use
+from coldspan_blackbox.memory import Threshold, Usage
 from coldspan_blackbox.platformfacts import PlatformFacts
 from coldspan_blackbox.restarts import LOOP, Restarts
 from coldspan_blackbox.telemetry import parse
@@ -24,7 +24,6 @@ TICK_NS = 1_000 * MS
 RETRY_NS = 50 * MS
 HUNTS_NS = tuple([ms * MS for ms in (0, 20, 40, 80, 160, 320, 640)])  # after a word of a death: until its lock is free
 FAULTS = 100  # of one door within a minute, before it is closed
-PLATFORM_BYTES = 131_072  # of a batch that fits into one message to the exporters
 
 
 class Loop:
@@ -40,6 +39,8 @@ class Loop:
         self.deaths = Deaths(settings, self.lines, self.platform, counts)
         self.restarts = Restarts(settings.journal_folder)
         self.threshold = Threshold(settings.memory_warning_percent, settings.memory_mb)
+        self._usage = Usage(self.threshold.limit_bytes)
+        self._pid = posix.getpid()
         self.invocations_count = 0
         self.over = False
         self.invoking: "Any" = None  # see coldspan_blackbox.invoking; only with exporters
@@ -189,11 +190,6 @@ class Loop:
         known = sum([bool(self.counts.attempt("telemetry_event", self.platform.take, event)) for event in events])
         for _ in range(foreign + len(events) - known):
             self.counts.refuse("telemetry_unknown")
-        if self.invoking is not None and events and not foreign:
-            if len(body) <= PLATFORM_BYTES:
-                self.invoking.send(b"coldspan/1 platform\n" + body)
-            else:
-                self.counts.drop("platform_too_large")
         self._tell_platform()
 
     def _tell_platform(self) -> None:
@@ -251,41 +247,40 @@ class Loop:
     def look(self, now_ns: int) -> None:
         """Whether a process is gone, memory is short, somebody is slow, or something is to be told."""
         pids = self.deaths.pids()
-        gone = {pid for pid in pids if not _is_there(pid)}
+        exporter = self.extension.exporter
+        ours = [self._pid] if exporter is None or not exporter.pid else [self._pid, exporter.pid]
+        gone, function, own = self._usage.look(pids, ours)
         if gone & self._gone:  # a second ago, too: the platform's own word would have come by now
             self.deaths.tell()
         self._gone = gone
-        if pids and self.threshold.watched:
-            self._look_at_memory([pid for pid in pids if pid not in gone])
+        if pids and self.threshold.watched and self.threshold.crossed(function + own):
+            self._tell_memory(pids, function, own)
         listener = self.extension.listener
         if listener is not None and listener.connections:
             for descriptor in listener.slow(now_ns):
                 self.forget(descriptor)
         if self.invoking is not None:
             self.invoking.look(now_ns)
-        exporter = self.extension.exporter
         if self.counts.due(now_ns) or (exporter is not None and exporter.problems):
             self.tell_counts()
 
-    def _look_at_memory(self, pids: "list[int]") -> None:
-        function, own = in_use(pids)
-        if self.threshold.crossed(function + own):
-            limit = self.threshold.limit_bytes
-            properties = {
-                "memory_mb": limit >> 20,
-                "used_percent": round((function + own) * 100 / limit, 1),
-                "function_mb": round(function / (1 << 20), 1),
-                "black_box_mb": round(own / (1 << 20), 1),
-                "pids": pids[:16],
-            }
-            running = [request.request_id for request in self.platform.requests.values() if not request.ended]
-            if self.invoking is not None and self.invoking.request_id:
-                running = [self.invoking.request_id]
-            if running:
-                properties["request_id" if len(running) == 1 else "request_ids"] = (
-                    running[0] if len(running) == 1 else running
-                )
-            self.lines.tell({"MemoryNearLimit": 1}, properties)
+    def _tell_memory(self, pids: "list[int]", function: int, own: int) -> None:
+        limit = self.threshold.limit_bytes
+        properties = {
+            "memory_mb": limit >> 20,
+            "used_percent": round((function + own) * 100 / limit, 1),
+            "function_mb": round(function / (1 << 20), 1),
+            "black_box_mb": round(own / (1 << 20), 1),
+            "pids": pids[:16],
+        }
+        running = [request.request_id for request in self.platform.requests.values() if not request.ended]
+        if self.invoking is not None and self.invoking.request_id:
+            running = [self.invoking.request_id]
+        if len(running) == 1:
+            properties["request_id"] = running[0]
+        elif running:
+            properties["request_ids"] = running
+        self.lines.tell({"MemoryNearLimit": 1}, properties)
 
     def tell_counts(self) -> None:
         """The line of what was dropped, refused, and went wrong here."""
@@ -298,21 +293,6 @@ class Loop:
             export, self.lines.export = self.lines.export, None  # what an exporter drops is not told through it
             self.lines.tell(metrics, properties)
             self.lines.export = export
-
-
-def _is_there(pid: int) -> bool:
-    """Whether a process runs, or may: one of another user's does. A zombie does not."""
-    try:
-        descriptor = posix.open("/proc/%d/stat" % pid, posix.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        state = posix.read(descriptor, 512).rpartition(b")")[2].split()
-    except OSError:
-        return False
-    finally:
-        posix.close(descriptor)
-    return bool(state) and state[0] not in (b"Z", b"X")
 
 
 def _near(time_ms: int) -> int:

@@ -1,6 +1,6 @@
 """How near the function is to its memory limit, from /proc. Shared pages are counted once: with the function itself."""
 
-from posix import O_RDONLY, getpid, listdir, sysconf
+from posix import O_RDONLY, listdir, sysconf
 from posix import close as posix_close
 from posix import open as posix_open
 from posix import read as posix_read
@@ -8,6 +8,7 @@ from posix import read as posix_read
 PAGE_BYTES = sysconf("SC_PAGESIZE")
 FALLEN_BY = 10  # percentage points below the threshold, before a crossing is told again
 DESCENDANTS = 64
+LOOK_EVERY = 8
 
 
 class Threshold:
@@ -70,21 +71,43 @@ def children(pid: int) -> "list[int]":
     return found
 
 
-def in_use(pids: "list[int]") -> "tuple[int, int]":
-    """Bytes used by the function (its processes and their descendants), and by the extension (with its exporters)."""
-    own = getpid()
-    function = extension = 0
+class Usage:
+    """What the function's processes and ours have in memory.
+
+    To find a descendant costs a read for each thread (10 µs), so they are looked for every few times only, and each
+    time when memory may be short.
+    """
+
+    __slots__ = ("_descendants", "_looks", "limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._descendants: "list[int]" = []
+        self._looks = 0
+
+    def look(self, pids: "list[int]", others: "list[int]") -> "tuple[set[int], int, int]":
+        """Those of the function's processes that are gone, its bytes (descendants included), and those of the others.
+
+        What is shared (the pages of a fork, the libraries) is counted once: with the first process.
+        """
+        sizes = [resident(pid) for pid in pids]
+        gone = {pid for pid, (whole, _) in zip(pids, sizes, strict=True) if not whole}  # a zombie has none, either
+        function = sum([private for _, private in sizes[1:]], sizes[0][0] if sizes else 0)
+        extension = sum([resident(pid)[1] for pid in others])
+        if self._looks % LOOK_EVERY == 0 or (function + extension) * 2 >= self.limit_bytes:
+            self._descendants = descendants([pid for pid in pids if pid not in gone])
+        self._looks += 1
+        function += sum([resident(pid)[1] for pid in self._descendants])
+        return gone, function, extension
+
+
+def descendants(pids: "list[int]") -> "list[int]":
+    """All processes below these, without them; at most DESCENDANTS."""
+    found: "list[int]" = []
     waiting = list(pids)
-    seen = {own}
-    while waiting and len(seen) < DESCENDANTS:
-        pid = waiting.pop()
-        if pid in seen:
-            continue
-        seen.add(pid)
-        whole, private = resident(pid)
-        function += whole if pid in pids[:1] else private
-        if whole:
-            waiting += children(pid)
-    for pid in (own, *children(own)):
-        extension += resident(pid)[1]
-    return function, extension
+    while waiting and len(found) < DESCENDANTS:
+        for child in children(waiting.pop()):
+            if child not in found and child not in pids:
+                found.append(child)
+                waiting.append(child)
+    return found

@@ -26,6 +26,17 @@ except ImportError as error:  # the layer was built without the extra
     _MISSING: "ImportError | None" = error
 else:
     _MISSING = None
+
+    class _Producer(KafkaProducer):  # type: ignore[misc]  # the package has no types
+        """Ends when it is told to: by itself it would wait at the exit, and print what it could not send."""
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self._unregister_cleanup()
+
+        def __del__(self) -> None:
+            pass
+
     _REFUSALS = (
         errors.AuthorizationError,
         errors.InvalidRecordError,
@@ -150,7 +161,7 @@ class KafkaExporter:
                 return clients[0]
 
             try:
-                self._producer = KafkaProducer(
+                self._producer = _Producer(
                     **self.settings, kafka_client=client, bootstrap_timeout_ms=left_s(deadline_s) * 1000
                 )
             except BaseException:

@@ -148,6 +148,10 @@ class PrometheusExporter:
             self._hold(staged, body, uncertain=again or status not in {*_RETRIED, 503})
             return Result(Sent.RETRY, f"http_{status}", answer.retry_after_s)
         else:
+            newest = encode((labels, samples[-1:]) for labels, samples in staged.samples) if again else body
+            if newest != body:  # what is stored takes its newest sample again, and refuses the 0 before it
+                self._hold(staged, newest, uncertain=True)
+                return self._push(staged, newest, deadline_s)
             self._settle(staged.records, f"http_{status}")
         return None
 

@@ -36,9 +36,13 @@ class Timer:
         arm, after_s = self.arm_it, max(after_ns, 1_000) / 1e9
         if arm is None or self.theirs:
             return False
-        self.armed = True
-        if not self.theirs:
-            arm(after_s, False, descriptor)
+        before = block_signals()
+        try:
+            self.armed = True
+            if not self.theirs:
+                arm(after_s, False, descriptor)
+        finally:
+            restore_signals(before)
         return self.armed
 
     def cancel(self) -> None:
@@ -51,6 +55,28 @@ class Timer:
 
 
 timer = Timer()
+
+# Raised by the code that runs, and never by another process: to block these would make them deadly.
+_OWN_SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")
+
+
+def block_signals() -> "Any":
+    """Block signals for a thread that is about to start, which inherits it; gives what `restore_signals` takes.
+
+    Before it starts, and not in it: a signal that the customer blocks and waits for could come in between, and to a
+    thread that has not blocked it the signal is deadly.
+    """
+    import _signal  # type: ignore[import-not-found]  # what the module `signal` wraps, without its enums
+
+    numbers = set(range(1, _signal.NSIG)) - {getattr(_signal, name, 0) for name in _OWN_SIGNALS}
+    return _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers & set(_signal.valid_signals()))
+
+
+def restore_signals(before: "Any") -> None:
+    """Go back to the signals that were blocked before."""
+    import _signal
+
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 def install(module: "Any", scope: "Scope", patches: "Patches") -> None:  # noqa: ARG001  # as every hook

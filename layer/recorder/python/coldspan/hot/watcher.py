@@ -8,7 +8,7 @@ import os
 from _thread import get_ident, get_native_id
 
 from coldspan.core import policy
-from coldspan.hot.faulthandler import timer
+from coldspan.hot.faulthandler import block_signals, restore_signals, timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ SHORTEST_WAIT_NS = 1_000_000
 JOIN_NS = 100_000_000  # it takes less than one, unless the machine or the handler keeps the thread waiting
 PAUSE_S = 0.0001
 TASKS = "/proc/self/task"
-# Raised by the code that runs, and never by another process: to block these would make them deadly.
-_OWN_SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")
 
 
 class Watcher:
@@ -112,11 +110,14 @@ class Watcher:
             if first:
                 self.at_once(None, invocation)
         self.is_started = True
+        before = block_signals()
         try:
             self.start_thread(self.steps[0], ())
         except RuntimeError:  # the customer is at a limit of threads or memory
             self.is_started = False
             self.drop("watcher_not_started")
+        finally:
+            restore_signals(before)
 
     def _at_once(self, _seam: "Any", invocation: "Invocation") -> None:
         """Arm for an invocation that has just begun: 60 µs, for environments that lost one without a trace."""
@@ -133,7 +134,6 @@ class Watcher:
     def _run(self) -> None:
         self.ident, self.task = get_ident(), str(get_native_id())
         try:
-            _block_signals()
             tick = self.steps[1]
             while not self.wake.acquire(True, self.wait_ns / 1e9):
                 self.wait_ns = self.period_ns
@@ -286,11 +286,3 @@ def _tasks() -> "set[str]":
         return set(os.listdir(TASKS))
     except OSError:
         return set()
-
-
-def _block_signals() -> None:
-    """Leave every signal to the customer's threads: one that they block and wait for must not be delivered to ours."""
-    import _signal  # type: ignore[import-not-found]  # what the module `signal` wraps, without its enums
-
-    numbers = set(range(1, _signal.NSIG)) - {getattr(_signal, name, 0) for name in _OWN_SIGNALS}
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers & set(_signal.valid_signals()))

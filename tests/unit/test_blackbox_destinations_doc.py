@@ -1,0 +1,65 @@
+"""docs/destinations.md says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from coldspan.core.emf import CALL_METRICS, METRICS
+from coldspan_blackbox.exporting import kafka, prometheus, statsd
+from coldspan_blackbox.exporting.names import OURS
+from coldspan_blackbox.exporting.statsdlines import PACKET_BYTES
+from coldspan_blackbox.exporting.totals import SERIES, TIME_BUCKETS, Totals
+from support.destinations import AT_MS, record
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "destinations.md").read_text()
+PACKAGE = ROOT / "layer" / "blackbox" / "coldspan-blackbox" / "coldspan_blackbox"
+
+
+def variables(text):
+    """The names of variables in a text."""
+    return set(re.findall(r"COLDSPAN_(?:STATSD|PROMETHEUS|KAFKA)_[A-Z_]*[A-Z]", text))
+
+
+def test_the_page_names_the_variables_that_the_code_reads():
+    """A variable would be set that nobody reads, or one be there that nobody finds."""
+    read = {
+        name
+        for module in (kafka, prometheus, statsd)
+        for name in re.findall(r'environ\.get\("(COLDSPAN_[A-Z_]+)"', Path(module.__file__).read_text())
+    }
+    assert variables(PAGE) == read
+
+
+def test_the_page_names_our_metrics():
+    """A query would ask for a name that is not there."""
+    rows = re.findall(r"^\| (`.*?) \| (`.*?) \| \w+ \|$", PAGE, re.MULTILINE)
+    told = {}
+    for ours, words in rows:
+        pairs = zip(re.findall(r"`(\w+)`", ours), re.findall(r"`(\w+)`", words), strict=True)
+        told.update({name: word for name, word in pairs if name[0].isupper()})
+    assert told == OURS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"at most {PACKET_BYTES:,} bytes",
+        f"at most {SERIES:,}",
+        f"{len(TIME_BUCKETS)} buckets from 5 ms to 15 minutes",
+        f"over {kafka.MESSAGE_BYTES:,} bytes",
+    ],
+)
+def test_the_pages_numbers_are_the_codes(text):
+    """A limit would be looked for in the wrong place."""
+    assert text in PAGE
+
+
+def test_the_number_of_series_is_as_the_page_says():
+    """What they cost would be reckoned wrongly."""
+    counts = []
+    for metrics, members in ((METRICS, {}), (CALL_METRICS, {"tool": "dynamodb", "operation": "PutItem"})):
+        one = record({name: (unit, 1) for name, (unit, *_) in metrics.items()}, function_name="orders", **members)
+        counts.append(len(Totals({}).stage([one], AT_MS).samples))
+    assert f"about {counts[0]} series, and {counts[1]} more for each (tool, operation)" in PAGE
