@@ -454,6 +454,7 @@ def test_managed_a_worker_that_dies_is_told_of_and_the_other_lives_on(start, man
         assert len(of_it()) <= 1  # told by the other worker, if it had still to begin
         return
     assert function.emulator.wait_for(lambda _: of_it(), 15), function.emulator.text
+    assert function.ask(TRACE).status == 200  # the only worker left has told all that it had to tell
     function.emulator.shutdown()
     found = of_it()
     assert [(record["outcome"], told_calls(record)) for record in found] == [("crash", [READ, WRITE])], found
