@@ -61,9 +61,12 @@ class Run(SimpleNamespace):
 
 @pytest.fixture
 def program(tmp_path):
-    """Run a program after PRELUDE in a fresh interpreter: `program(text, *flags, path=..., **names)` gives a Run."""
+    """Run a program after PRELUDE in a fresh interpreter: `program(text, *flags, path=..., **names)` gives a Run.
 
-    def run(text, *flags, prelude=PRELUDE, layer=LAYER / "python", **variables):
+    `under` is the command that the interpreter is run by, as `("nice",)`.
+    """
+
+    def run(text, *flags, prelude=PRELUDE, layer=LAYER / "python", under=(), **variables):
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(map(str, (layer, ROOT / "tests", ROOT / "console"))),
@@ -73,7 +76,7 @@ def program(tmp_path):
             **variables,
         }
         done = subprocess.run(
-            [sys.executable, *flags, "-c", prelude + textwrap.dedent(text)],
+            [*under, sys.executable, *flags, "-c", prelude + textwrap.dedent(text)],
             env=environment, capture_output=True, text=True, check=False, timeout=90,
         )  # fmt: skip
         documents, lines = [], []

@@ -26,30 +26,26 @@ def begin(seam: "Seam") -> None:
         seam.blackbox = BlackBox(settings.runtime_api)
         seam.blackbox.greet()  # where nobody is, nothing is lost
     if settings.journal_bytes:
-        dead, scope.journal = open_journal(settings, scope, 0 if lost is None else lost.serial)
+        dead, scope.journal, seam.closely = open_journal(settings, scope, 0 if lost is None else lost.serial)
         seam.dead += dead
-        if scope.journal is not None:
-            from coldspan.drain.claims import is_watched_closely
-
-            seam.closely = is_watched_closely(settings.journal_dir)
     if seam.watcher is not None:
         seam.watcher.journal = scope.journal
 
 
-def open_journal(settings: "Settings", scope: "Scope", serial: int = 0) -> "tuple[list[Claimed], Journal | None]":
-    """Give the claimed journals and a new one; None, and a count, where there can be none.
+def open_journal(settings: "Settings", scope: "Scope", serial: int = 0) -> "tuple[list[Claimed], Journal | None, bool]":
+    """Give the claimed journals, a new one, and whether to watch closely; None, and a count, where there can be none.
 
     The drops: `journal_unavailable` (/tmp is full or read-only, or this Python has no mmap), `journal_folder_refused`
     (the folder is not ours), `journals_deleted` (more dead processes than there is room for).
     """
     drop = scope.buffer.drop
     dead: "list[Claimed]" = []
+    closely = False
     try:
-        from coldspan.drain import claims
         from coldspan.hot.journal import Journal
 
         folder = settings.journal_dir
-        boot_id = claims.current_boot_id()
+        boot_id = _boot_id()
         try:
             os.mkdir(folder, 0o700)
             os.chmod(folder, 0o700)  # whatever the umask
@@ -57,7 +53,10 @@ def open_journal(settings: "Settings", scope: "Scope", serial: int = 0) -> "tupl
             status = os.lstat(folder)
             if status.st_mode & 0o170022 != 0o040000 or status.st_uid not in (os.geteuid(), 0):
                 drop("journal_folder_refused")  # a link, or somebody else may write there
-                return [], None
+                return [], None, False
+            from coldspan.drain import claims  # in a new environment there is nothing to claim
+
+            closely = claims.is_watched_closely(folder)
             dead = claims.claim(folder, boot_id)
             if len(dead) == claims.AT_ONCE:
                 deleted = claims.thin(folder)
@@ -65,7 +64,16 @@ def open_journal(settings: "Settings", scope: "Scope", serial: int = 0) -> "tupl
                     drop("journals_deleted", deleted)
         path = "%s/%d-%08x%s" % (folder, os.getpid(), scope.random.getrandbits(32), SUFFIX)
         head = (boot_id, str(os.getpid()), settings.function, str(settings.memory_mb), str(monotonic_ns()))
-        return dead, Journal(path, settings.journal_bytes, head, scope.buffer.shielded, serial)
+        return dead, Journal(path, settings.journal_bytes, head, scope.buffer.shielded, serial), closely
     except (OSError, ValueError, ImportError):
         drop("journal_unavailable")
-        return dead, None
+        return dead, None, closely
+
+
+def _boot_id() -> str:
+    """Which boot of the machine this is; "" where nobody says so. As in drain.claims, which would cost a module."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().decode().strip()
+    except OSError:
+        return ""
