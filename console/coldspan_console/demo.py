@@ -18,6 +18,7 @@ from typing import Any, Self
 from rich.console import Console
 
 from coldspan_console import demo_events, demo_provider, demo_resources
+from coldspan_console.demo_kill import show_kill
 from coldspan_console.platform.emulator import Answer, Emulator, EmulatorMissingError, Line
 from coldspan_console.platform.function import Function
 from coldspan_console.platform.sandbox import MOUNTED
@@ -77,13 +78,20 @@ def _run(console: Console, names: "list[str]", pattern: str, *, raw: bool) -> in
                 for event in demo_events.files(name):
                     if fnmatch(event.stem, pattern):
                         missing += not _show(console, emulator, name, event, totals, overheads_us, raw=raw)
+        if "orders" in names and pattern == "*":
+            killed = show_kill(console, LAYER, environments["orders"])
+            missing += killed is None
+            for call in (killed or {}).get("calls", ()):
+                totals[call["status"]] += 1
+            totals["invocations"] += 1
     calls = ", ".join(f"{MARKS[status][0]} {status} {totals[status]}" for status in MARKS if totals[status])
     console.print(
         f"\n[bold]{totals['invocations']} invocation{'s' * (totals['invocations'] != 1)}[/],"
         f" {totals['lines']} lines of embedded metric format."
         f" Calls: {calls}."
     )
-    told = "Each was flushed after the response"
+    told = "Each was flushed after the response, but the one that was killed" if totals["in_flight"] else ""
+    told = told or "Each was flushed after the response"
     if overheads_us:
         own_ms = statistics.median(overheads_us) / 1000
         told += f"; the recorder's own time was {own_ms:.2f} ms a warm invocation (median, this machine)"

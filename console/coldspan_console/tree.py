@@ -19,6 +19,7 @@ MARKS = {
     "cancelled": ("-", "dim"),
     "in_flight": ("…", "magenta"),
 }
+STACKS, FRAMES = 4, 3  # shown of a killed invocation; its record has more
 OUTCOME_STYLES = {"ok": "bold green", "pending": "bold cyan"}
 
 
@@ -39,9 +40,26 @@ def invocation_tree(record: "dict[str, Any]", title: str, notes: "Iterable[str]"
         nodes[call["span_id"]] = Tree(_call(call), guide_style="dim")
     for call in sorted(calls or (), key=lambda call: (call["timestamp"], call["span_id"])):
         nodes.get(call["parent_id"], tree).children.append(nodes[call["span_id"]])
+    for stack in record.get("stacks", ())[:STACKS]:
+        tree.add(_stack(stack))
     for note in notes:
         tree.add(Text(note, "dim"))
     return tree
+
+
+def _stack(stack: "dict[str, Any]") -> Text:
+    """What a thread was in shortly before the deadline: the innermost frame, then those of the function."""
+    frames = stack["frames"]
+    own = [frame for frame in frames[1:] if frame.startswith("/var/task/")][:FRAMES]
+    text = Text(f"{stack['thread']} was in ", "red")
+    text.append(" ← ".join(_short(frame) for frame in [*frames[:1], *own]))
+    return text
+
+
+def _short(frame: str) -> str:
+    """`/var/task/app.py:30 handler` as `app.py:30 handler`; of a package its last two folders."""
+    place, _, name = frame.rpartition(" ")
+    return "/".join(place.removeprefix("/var/task/").split("/")[-2:]) + f" {name}"
 
 
 def _head(record: "dict[str, Any]", title: str) -> Text:

@@ -126,3 +126,23 @@ def test_a_time_has_as_many_digits_as_a_reader_needs(value, expected):
 def test_a_long_wait_is_told_in_its_own_unit(value_ms, expected):
     """An event from a stream may have waited for days."""
     assert tree.duration(value_ms) == expected
+
+
+def test_what_a_killed_invocation_was_stuck_in_is_told_by_its_own_lines():
+    """A stack of thirty frames of libraries hides the one line that the reader has written."""
+    frames = [
+        "/var/lang/lib/python3.13/socket.py:719 SocketIO.readinto",
+        *[f"/var/lang/lib/python3.13/site-packages/botocore/client.py:{line} call" for line in range(20)],
+        "/var/task/app.py:22 place_order",
+        "/var/task/shop/web.py:7 route",
+        "/var/runtime/bootstrap.py:27 <module>",
+    ]
+    killed = record(outcome="timeout", stacks=[{"thread": "MainThread", "frames": frames}] * 6)
+    lines = [line.strip("├└─│ ") for line in text(killed).splitlines() if "was in" in line]
+    assert (
+        lines
+        == [
+            "MainThread was in python3.13/socket.py:719 SocketIO.readinto ← app.py:22 place_order ← shop/web.py:7 route"
+        ]
+        * tree.STACKS
+    )
