@@ -75,6 +75,7 @@ Thread 0x00007f02 (most recent call first):
 Thread 0x00007f03 (most recent call first):
   Garbage-collecting
   File "/var/task/re/_parser.py", line ??? in match
+  File "/opt/python/coldspan/hot/bootstrap.py", line 47 in wrapped
   File "/var/task/app.py", line 6 in <module>
 """
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Stack = tuple[str, list[str]]
 
 LEFT_OUT = "..."
+_LAYER = "/opt/python/coldspan/"  # a wrapper of ours is not what a thread is in
 COLLECTING = "Garbage-collecting"  # faulthandler's word for a thread in the middle of a collection
 _FILE = '  File "'
 _LINE = '", line '
@@ -68,7 +69,10 @@ def parse_fault(data: bytes, names: "Mapping[int, str]" = {}) -> "list[dict[str,
             frame = _fault_frame(line)
             if frame:
                 stacks[-1]["frames"].append(frame)
-    return [stack for stack in stacks if not _is_ours(stack["frames"])]
+    found = [stack for stack in stacks if not _is_ours(stack["frames"])]
+    for stack in found:
+        stack["frames"] = [frame for frame in stack["frames"] if not frame.startswith(_LAYER)]
+    return found
 
 
 def _whole_lines(data: bytes) -> "list[str]":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from coldspan.core.stacks import Stack
 
+_OURS = __file__.rpartition("hot/")[0]  # a wrapper of ours is not what a thread is in
 _attributes: "Any" = vars(threading.Thread)["__dict__"].__get__
 # How each kind of suspended code names its frame and what it waits for.
 _SUSPENDED = {
@@ -49,7 +50,7 @@ def _threads(own: int, loops: "list[Any]") -> "list[Stack]":
             code = frame.f_code
             if code is run_forever:
                 loops.append(frame.f_locals.get("self"))
-            if len(texts) < limits.STACK_FRAMES:
+            if len(texts) < limits.STACK_FRAMES and not code.co_filename.startswith(_OURS):
                 texts.append(frame_text(code.co_filename, frame.f_lineno, code.co_qualname))
             frame = frame.f_back
             if frame is not None and len(texts) == limits.STACK_FRAMES:
