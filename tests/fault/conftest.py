@@ -27,9 +27,10 @@ def stub():
 
 
 @pytest.fixture
-def trial(scope, settings, fake_clock, monkeypatch):
+def trial(scope, settings, fake_clock, monkeypatch, tmp_path):
     """A Trial; the trace is sampled and there is an X-Ray daemon."""
     settings.xray_address = "127.0.0.1:2000"
+    settings.journal_dir = str(tmp_path / "journal")
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))  # between attempts
     trial = Trial(scope, fake_clock, monkeypatch)
     yield trial

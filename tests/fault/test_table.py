@@ -9,10 +9,12 @@ import pytest
 from coldspan.boot.seam import Seam
 from coldspan.core import payload as payload_module
 from coldspan.core import trigger as trigger_module
+from coldspan.drain import claims as claims_module
 from coldspan.drain.flush import Drain
 from coldspan.hot import byhand
 from coldspan.hot.aws_call import AwsCalls
 from coldspan.hot.http_client import Steps
+from coldspan.hot.journal import Journal
 from coldspan.hot.scope import Scope
 from support.faults import texts
 
@@ -22,7 +24,7 @@ class Stage(NamedTuple):
 
     `costs` are the counts of errors that one failing invocation leaves: {step: count}; `junk` the same when the step
     gives an object of no use, None where only our own wrapper takes it; `drops` and `junk_drops` are the reasons
-    counted besides. `payloads` is the setting to run with.
+    counted besides. `payloads` is the setting to run with, `journal` whether there is one.
     """
 
     owner: object
@@ -33,6 +35,7 @@ class Stage(NamedTuple):
     drops: dict = {}  # noqa: RUF012
     junk_drops: dict = {}  # noqa: RUF012
     payloads: str = "off"
+    journal: bool = False
 
 
 LOST = {"records_unencodable": 1}
@@ -74,6 +77,19 @@ STAGES = {
     ),
     "the init is told": Stage(Drain, "_tell_init", "nothing", {"_tell_init": 1}),
     "a segment is encoded": Stage(Drain, "_encode_xray", "nothing", {"_encode_xray": 1}),
+    "dead journals are claimed": Stage(
+        claims_module, "claim", "by_hand", {"_open_journal": 1}, {"_open_journal": 1}, journal=True
+    ),
+    "the journal is opened": Stage(
+        Journal, "__init__", "by_hand", {"_open_journal": 1}, {"_open_journal": 1}, journal=True
+    ),
+    "an invocation is journaled": Stage(Journal, "write_begin", "by_hand", {"write_begin": 1}, journal=True),
+    "its end is journaled": Stage(Journal, "write_end", "by_hand", {"write_end": 1}, journal=True),
+    "its record is forgotten": Stage(Journal, "write_told", "by_hand", {"write_told": 1}, journal=True),
+    "a call is journaled": Stage(Journal, "write_call_begun", "by_hand", {"write_call_begun": 1}, journal=True),
+    "a call's end is journaled": Stage(
+        Journal, "write_call_ended", "by_hand_failing", {"write_call_ended": 1}, journal=True
+    ),
 }
 RAISING = ("raises", "memory", "recursion")
 
@@ -116,6 +132,8 @@ def test_a_step_that_fails_costs_its_counter_and_nothing_else_promise_2(
     function = make_function(getattr(works, stage.work))
     bare = run_bare(trial, function)
     settings.payloads = stage.payloads
+    if stage.journal:
+        trial.keep_journal()
     broken = trial.break_step(stage.owner, stage.name, fault)
     recorder = trial.record()
 
@@ -139,6 +157,8 @@ def test_a_time_limit_that_strikes_in_a_step_of_ours_reaches_the_customer_promis
 ):
     """A signal handler of the customer's that raises wants to stop what runs: no shield of ours may stop it instead."""
     settings.payloads = stage.payloads
+    if stage.journal:
+        trial.keep_journal()
     function = make_function(getattr(works, stage.work))
     broken = trial.break_step(stage.owner, stage.name, "signal")
     trial.record()
@@ -157,6 +177,24 @@ def test_a_time_limit_that_strikes_in_a_step_of_ours_reaches_the_customer_promis
     with warnings.catch_warnings():  # where the limit struck, a response was on its way and nobody could close it
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.mark.expects_errors("write_begin")
+def test_a_mapping_closed_under_the_journal_costs_one_count_an_invocation_promise_2(trial, works, make_function):
+    """Whatever the function does to what it has not opened: its calls are told as ever."""
+    trial.keep_journal()
+    recorder = trial.record()
+    function = make_function(works.by_hand)
+    trial.invoke(function.handler)
+    journal = recorder.scope.journal
+    journal._words.release()
+    journal._map.close()
+    for _ in range(2):
+        trial.invoke(function.handler)
+    trial.invoke(function.handler)
+    assert list(map(id, trial.runtime.returned)) == list(map(id, function.given))
+    assert [record["Calls"] for record in recorder.records] == [1] * 4
+    assert recorder.told == ({"write_begin": 3}, {})
 
 
 @pytest.mark.parametrize("kind", [TimeoutError, ValueError, BaseException])

@@ -4,6 +4,7 @@ import functools
 import http.client
 import signal
 import traceback
+from pathlib import Path
 
 import boto3
 import botocore.client
@@ -135,6 +136,11 @@ class Trial:
         self.recorder = None
         self.number = 0
 
+    def keep_journal(self):
+        """Let the recorder keep a journal, in the folder that the settings name."""
+        self.scope.settings.journal_bytes = 65_536
+        Path(self.scope.settings.journal_dir).mkdir(mode=0o700)
+
     def record(self, **fields):
         """Switch the recorder on, with all hooks."""
         scope_module.active = self.scope
@@ -161,4 +167,7 @@ class Trial:
         """Take the recorder away."""
         if self.recorder is not None:
             self.recorder.stop()
+        journal, self.scope.journal = self.scope.journal, None
+        if journal is not None:
+            journal.remove()
         scope_module.active = None

@@ -10,6 +10,7 @@ from coldspan_blackbox.exporting import kafka, prometheus, statsd
 from coldspan_blackbox.exporting.names import OURS
 from coldspan_blackbox.exporting.statsdlines import PACKET_BYTES
 from coldspan_blackbox.exporting.totals import SERIES, TIME_BUCKETS, Totals
+from coldspan_blackbox.lines import UNITS
 from support.destinations import AT_MS, record
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,11 @@ def test_the_pages_numbers_are_the_codes(text):
 def test_the_number_of_series_is_as_the_page_says():
     """What they cost would be reckoned wrongly."""
     counts = []
-    for metrics, members in ((METRICS, {}), (CALL_METRICS, {"tool": "dynamodb", "operation": "PutItem"})):
+    platform = {name: (unit,) for name, unit in UNITS.items() if unit != "Count"}
+    pair = {"tool": "dynamodb", "operation": "PutItem"}
+    for metrics, members in ((METRICS, {}), (platform, {}), (CALL_METRICS, pair)):
         one = record({name: (unit, 1) for name, (unit, *_) in metrics.items()}, function_name="orders", **members)
         counts.append(len(Totals({}).stage([one], AT_MS).samples))
-    assert f"about {counts[0]} series, and {counts[1]} more for each (tool, operation)" in PAGE
+    own, more, of_pair = counts
+    told = f"about {own} series, {more} more of what the Telemetry API tells, and {of_pair} more for each (tool"
+    assert told in PAGE

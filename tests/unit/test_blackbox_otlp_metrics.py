@@ -7,6 +7,7 @@ from opentelemetry.sdk.resources import Resource
 from coldspan.core.emf import CALL_METRICS, METRICS, EmfEncoder
 from coldspan_blackbox.exporting.otlp_metrics import INVOCATIONS, OURS, Metrics
 from coldspan_blackbox.exporting.record import GAUGE, Point, Record, parse
+from coldspan_blackbox.lines import NOT_EXPORTED, UNITS, Lines
 from support.records import NOW_MS, call, invocation, results
 
 BEGAN_NS = NOW_MS * 1_000_000 - 5_000_000_000
@@ -36,9 +37,9 @@ def maker(**options):
     return Metrics(Resource({}), BEGAN_NS, **options)
 
 
-def test_every_metric_of_the_recorder_has_a_name():
+def test_every_metric_of_ours_has_a_name():
     """A new one would leave under CloudWatch's name and in its unit."""
-    assert set(OURS) >= set(METRICS) | set(CALL_METRICS)
+    assert set(OURS) == set(METRICS) | set(CALL_METRICS) | (set(UNITS) - set(NOT_EXPORTED))
 
 
 def test_invocations_are_summed_up():
@@ -53,6 +54,27 @@ def test_invocations_are_summed_up():
             True,
         )
     assert dict(found["faas.errors"].data.data_points[0].attributes) == {"faas.trigger": "pubsub"}
+
+
+def test_what_the_platform_told_is_told_once_beside_what_the_recorder_measured():
+    """Memory and billed time would be known in the log alone, or an init that both have measured count twice."""
+    told = {"MaxMemoryUsed": 84, "BilledDuration": 694, "PlatformInitDuration": 397.68, "MemorySize": 128}
+    line = Lines("coldspan", "orders", True).encode(told, {"request_id": "r1", "platform": True}, NOW_MS)
+    owner = invocation(start="cold", flush="journal", outcome="timeout")
+    facts = {"init_ms": 120.5, "platform": {"max_memory_used_mb": 84, "billed_duration_ms": 694}}
+    (kill,) = EmfEncoder("coldspan", "orders").invocation_lines(owner, [], facts)
+    found = made(maker(), [parse(line), parse(kill)])
+    for name, unit, total in (
+        ("faas.mem_usage", "By", 84 * 1024 * 1024),
+        ("coldspan.memory_size", "By", 128 * 1024 * 1024),
+        ("coldspan.billed_duration", "s", 0.694),
+        ("coldspan.platform_init_duration", "s", 0.39768),
+        ("faas.init_duration", "s", 0.1205),
+    ):
+        assert (found[name].unit, found[name].data.data_points[0].sum) == (unit, pytest.approx(total))
+    points = [point for metric in found.values() for point in metric.data.data_points]
+    assert {point.count for point in points if hasattr(point, "count")} == {1}
+    assert found["faas.timeouts"].data.data_points[0].value == found[INVOCATIONS].data.data_points[0].value == 1
 
 
 def test_durations_are_histograms_in_seconds():

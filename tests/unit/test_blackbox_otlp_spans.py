@@ -86,12 +86,64 @@ def test_the_handlers_exception_is_told():
     assert dict(event.attributes) == {"exception.type": "ValueError", "exception.message": "no such order"}
 
 
-def test_a_killed_invocation_tells_where_its_threads_were():
+STACKS = [{"thread": "MainThread", "frames": ["app.py:7 handler", "socket.py:700 readinto"]}]
+KILL = {
+    "pid": 17, "evidence": ["platform", "stacks_taken_at_deadline"], "stacks": STACKS, "rss_mb": 480.5,
+    "calls_overwritten": 3, "shutdown_reason": "timeout", "failures_in_a_row": 2, "told_by": "black_box",
+    "platform": {"billed_duration_ms": 3000, "max_memory_used_mb": 481, "status": "timeout", "odd": [1]},
+}  # fmt: skip
+
+
+def killed(facts):
+    """An invocation that was killed after 25 ms with a call open since its 10th, as core/killed.py leaves it."""
+    owner = invocation(outcome="timeout", error_type="Sandbox.Timedout", flush="journal")
+    call(owner)
+    call(owner, operation="GetItem", at_ms=10, ms=0, end_ns=0)
+    ended, still_open = results(owner)
+    still_open.duration_ms = 15.0
+    (line, *_) = EmfEncoder("coldspan", "orders").invocation_lines(owner, [ended, still_open], facts)
+    return spans_of(parse(line).document, RESOURCE)
+
+
+def test_a_killed_invocation_tells_what_killed_it_and_where_its_threads_were():
     """What it was stuck on would be known in CloudWatch alone."""
-    stacks = [{"thread": "MainThread", "frames": ["app.py:7 handler", "socket.py:700 readinto"]}]
-    (top,) = spans(invocation(outcome="timeout"), stacks=stacks)
-    told = dict(top.events[0].attributes)
-    assert told == {"thread.name": "MainThread", "code.stacktrace": "app.py:7 handler\nsocket.py:700 readinto"}
+    top, *_ = killed(KILL)
+    assert (top.status.status_code, top.status.description) == (StatusCode.ERROR, "Sandbox.Timedout")
+    told = {key: value for key, value in top.attributes.items() if not key.startswith(("faas.", "messaging."))}
+    assert told == {
+        "error.type": "Sandbox.Timedout", "coldspan.outcome": "timeout", "coldspan.start": "warm",
+        "coldspan.flush": "journal", "coldspan.trigger": "sqs", "coldspan.calls_open": 0, "coldspan.overhead_us": 33,
+        "coldspan.evidence": ["platform", "stacks_taken_at_deadline"], "coldspan.told_by": "black_box",
+        "coldspan.rss_mb": 480.5, "coldspan.calls_overwritten": 3, "coldspan.shutdown_reason": "timeout",
+        "coldspan.failures_in_a_row": 2, "process.pid": 17, "coldspan.platform.billed_duration_ms": 3000,
+        "coldspan.platform.max_memory_used_mb": 481, "coldspan.platform.status": "timeout",
+    }  # fmt: skip
+    assert [(event.name, event.timestamp) for event in top.events] == [
+        ("coldspan.stack", top.end_time),
+        ("coldspan.killed", top.end_time),
+    ]
+    stack, kill = (dict(event.attributes) for event in top.events)
+    assert stack == {"thread.name": "MainThread", "code.stacktrace": "app.py:7 handler\nsocket.py:700 readinto"}
+    assert kill == {"error.type": "Sandbox.Timedout"}
+
+
+def test_a_call_that_was_open_at_the_kill_is_a_span_until_then():
+    """What the invocation waited for would be missing, or look as if it had been answered."""
+    top, ended, still_open = killed(KILL)
+    assert ended.end_time < still_open.end_time == top.end_time
+    assert (still_open.name, still_open.parent.span_id) == ("DynamoDB.GetItem", top.context.span_id)
+    assert still_open.end_time - still_open.start_time == 15_000_000
+    assert still_open.status.status_code is StatusCode.ERROR
+    assert dict(still_open.attributes)["coldspan.status"] == "in_flight"
+    assert ended.status.status_code is StatusCode.UNSET
+
+
+def test_an_invocation_of_which_only_the_record_was_lost_is_no_error():
+    """It ended well, and its process died before it could say so."""
+    (top,) = spans(invocation(flush="journal"), {"pid": 17, "recovered": True, "told_by": "next_init"})
+    told = dict(top.attributes)
+    assert (told["coldspan.recovered"], told["coldspan.told_by"]) == (True, "next_init")
+    assert (top.status.status_code, top.events) == (StatusCode.UNSET, ())
 
 
 def test_links_lead_to_the_traces_of_the_messages():

@@ -165,6 +165,16 @@ def test_what_is_staged_and_not_kept_leaves_no_trace():
     )
 
 
+def test_memory_has_buckets_of_the_sizes_that_functions_have():
+    """All of it would be in one bucket, and no quantile say anything."""
+    made = record({"MaxMemoryUsed": ("Megabytes", 84)}, function_name="orders")
+    found = numbers(Totals(COMMON), made)
+    name = "coldspan_max_memory_used_bytes"
+    told = {key: value for key, value in found.items() if f"__name__={name}_bucket" in key}
+    assert sorted(told.values()) == [0, *[1] * 8]  # 64 MB, then 128 MB to 10,240 MB and +Inf
+    assert next(value for key, value in found.items() if f"{name}_sum" in key) == 84 * 1024 * 1024
+
+
 def test_a_request_is_as_the_specification_says():
     """A receiver would answer 415 or 400."""
     with Peer(OK) as peer, exporter_to(peer.port, COLDSPAN_PROMETHEUS_HEADERS="X-Scope-OrgID=a%20b") as exporter:

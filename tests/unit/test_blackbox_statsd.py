@@ -12,6 +12,8 @@ from coldspan_blackbox.exporting import statsd
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Sent
 from coldspan_blackbox.exporting.names import OURS, UNITS
 from coldspan_blackbox.exporting.statsdlines import PACKET_BYTES, lines_of, packets_of
+from coldspan_blackbox.lines import NOT_EXPORTED
+from coldspan_blackbox.lines import UNITS as BLACK_BOX_UNITS
 from support.destinations import Peer, call_record, free_port, record, slow_resolver, within
 
 
@@ -44,9 +46,9 @@ def lines(records, *, tagged=False, prefix="coldspan"):
     return [line.decode() for some in lines_of(records, prefix, tagged=tagged) for line in some]
 
 
-def test_every_metric_of_the_recorder_has_a_name():
+def test_every_metric_of_ours_has_a_name():
     """A metric of ours would change its name when CloudWatch's is reworded."""
-    assert {*METRICS, *CALL_METRICS} <= set(OURS)
+    assert {*METRICS, *CALL_METRICS, *BLACK_BOX_UNITS} - set(NOT_EXPORTED) == set(OURS)
     assert len(set(OURS.values())) == len(OURS)
 
 
@@ -88,6 +90,15 @@ def test_attributes_become_tags():
 def test_units_become_base_units(unit, value, line):
     """A number would stand for another size than its type and name say."""
     assert lines([record({"MyThing": (unit, value)}, function_name="f")], prefix="") == [line.format("my_thing")]
+
+
+def test_lambdas_memory_is_told_in_bytes_of_which_1_048_576_are_one_of_its_mb():
+    """128 MB would be 122 on a dashboard beside the function's setting."""
+    made = record({"MaxMemoryUsed": ("Megabytes", 1), "Mine": ("Megabytes", 1)}, function_name="f")
+    assert lines([made], prefix="") == [
+        "f.max_memory_used_bytes:1048576.000000|ms",
+        "f.mine_bytes:1000000.000000|ms",
+    ]
 
 
 def test_what_would_end_a_name_a_tag_or_a_line_is_replaced():

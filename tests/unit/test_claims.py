@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -231,6 +232,31 @@ def test_many_who_claim_at_once_share_the_journals(folder):
         for one in found:
             one.forget()
     assert names(folder) == []
+
+
+@pytest.mark.parametrize("step", ["listdir", "stat", "open", "flock", "fstat", "pread", "rename", "unlink"])
+def test_a_time_limit_of_the_customers_is_not_taken_for_a_missing_file(folder, claimed, monkeypatch, step):
+    """TimeoutError is an OSError: the customer's alarm would be lost in our code."""
+    leave(folder, text="foreign" if step == "unlink" else None)
+    owner = fcntl if step == "flock" else os
+    original = getattr(owner, step)
+
+    def on_alarm(number, frame):
+        raise TimeoutError("time is up")
+
+    def struck(*args, **kwargs):
+        signal.raise_signal(signal.SIGALRM)
+        return original(*args, **kwargs)
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, struck)
+            with pytest.raises(TimeoutError, match="time is up"):
+                claimed()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(claimed()) == (step != "unlink")
 
 
 def test_the_boot_is_known_or_nameless(monkeypatch, tmp_path):

@@ -90,6 +90,7 @@ class Deaths:
 
         from coldspan.core.journal import read
         from coldspan.core.killed import Evidence, is_without_trace, post_mortem
+        from coldspan.core.links import placed
         from coldspan.drain.claims import watch_closely
 
         dead = read(claimed.data())
@@ -125,7 +126,7 @@ class Deaths:
             if request is not None and request.facts:
                 facts["platform"] = dict(request.facts)
             own, *others = encoder.invocation_lines(invocation, results, facts)
-            self._lines.put(own)
+            self._lines.put(own, *placed([own], invocation))
             claimed.told(invocation.serial)  # at once: whoever claims it after our own end is not to tell it again
             for line in others:
                 self._lines.put(line)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STDOUT = 1
-UNITS = {
+UNITS = {  # every metric of these lines
     "BilledDuration": "Milliseconds",
     "MaxMemoryUsed": "Megabytes",
     "MemorySize": "Megabytes",
@@ -24,7 +24,16 @@ UNITS = {
     "ResponseLatency": "Milliseconds",
     "RuntimeOverhead": "Milliseconds",
     "ExtensionOverhead": "Milliseconds",
-}  # all others are counts
+    "InitFailure": "Count",
+    "CrashLoop": "Count",
+    "UnusedInit": "Count",
+    "MemoryNearLimit": "Count",
+    "BlackBoxRefused": "Count",
+    "BlackBoxFaults": "Count",
+    "ExportersRefused": "Count",
+    "ExportDropped": "Count",
+}
+NOT_EXPORTED = ("BlackBoxRefused", "BlackBoxFaults", "ExportersRefused", "ExportDropped")  # of the exporting itself
 
 
 def write(line: bytes) -> bool:
@@ -54,12 +63,12 @@ class Lines:
         """One line. timestamp_ms: epoch ms, 0 for now."""
         self.put(self.encode(metrics, properties, timestamp_ms or time_ns() // 1_000_000))
 
-    def put(self, line: bytes) -> None:
-        """Write a line that is encoded, newline included, and hand it to the exporters."""
+    def put(self, line: bytes, exported: bytes = b"") -> None:
+        """Write a line that is encoded, newline included, and hand it to the exporters, or what they are to have."""
         if self.enabled:
             self._write(line)
         if self.export is not None:
-            self.export(line)
+            self.export(exported or line)
 
     def encode(self, metrics: "dict[str, float]", properties: "dict[str, Any]", timestamp_ms: int) -> bytes:
         """The line's bytes. Source: CloudWatch EMF specification; at most 100 metrics, which none of ours nears."""

@@ -54,10 +54,10 @@ class Loop:
             self.watch(extension.next.fileno(), "event", self._on_event)
         if extension.listener is not None:
             self.watch(extension.listener.socket.fileno(), "accept", self._on_connection)
-        if settings.exporting:
-            self.invoking = counts.attempt("invoking_start", self._invoking)
         if settings.problems:
             self.lines.tell({"BlackBoxRefused": len(settings.problems)}, {"settings_refused": settings.problems})
+        if settings.exporting:  # from here on, lines are exported, too
+            self.invoking = counts.attempt("invoking_start", self._invoking)
 
     def _invoking(self) -> "Any":
         from coldspan_blackbox.invoking import Invoking  # only with exporters

@@ -18,7 +18,7 @@ from typing import Any
 
 from coldspan_blackbox.exporting.backlog import Limits
 from coldspan_blackbox.exporting.exporter import ConfigurationError, Exporter
-from coldspan_blackbox.exporting.intake import Sampler, from_line, from_platform
+from coldspan_blackbox.exporting.intake import Sampler, from_line
 from coldspan_blackbox.exporting.pipeline import Pipeline
 from coldspan_blackbox.exporting.record import Record
 from coldspan_blackbox.exporting.settings import Settings, read_settings
@@ -50,7 +50,7 @@ def run(fd: int, environ: Mapping[str, str]) -> int:
             return 0
         # A pipeline has two threads at most: its own and the watch over a request.
         _limit_memory(settings.memory_bytes + 2 * STACK_BYTES * len(exporters))
-        child = Child(channel, send, exporters, settings, environ.get("AWS_LAMBDA_FUNCTION_NAME", "unknown"))
+        child = Child(channel, send, exporters, settings)
         try:
             send(b"ready", {"exporters": list(exporters), "refused": refused, "problems": settings.problems})
             child.serve()
@@ -106,13 +106,11 @@ class Child:
         send: Send,
         exporters: Mapping[str, Exporter],
         settings: Settings,
-        function_name: str,
         limits: Limits | None = None,
     ) -> None:
         self.channel = channel
         self.send = send
         self.settings = settings
-        self.function_name = function_name
         self.sampler = Sampler(settings.share, settings.slow_ms)
         self.counts: dict[str, int] = {}  # of what came in and was no record
         self._settled = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -179,9 +177,6 @@ class Child:
         kind = head.removeprefix(VERSION)
         if kind == b"line":
             self._offer(from_line(body, self.sampler))
-        elif kind == b"platform":
-            for record in from_platform(body, self.function_name):
-                self._offer(record)
         elif kind == b"flush":
             told = json.loads(body)
             self._begin_flush(told.get("number"), told["until_ms"] / 1_000 - ANSWER_S)

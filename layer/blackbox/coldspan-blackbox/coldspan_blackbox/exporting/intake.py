@@ -1,25 +1,14 @@
-"""What comes in from the extension's main process, made into records: lines of the recorder, events of the platform."""
+"""What comes in from the extension's main process, made into records: the recorder's lines, and the extension's own."""
 
-import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from coldspan_blackbox.exporting import semconv
-from coldspan_blackbox.exporting.record import COUNTER, DISTRIBUTION, Point, Record, parse
+from coldspan_blackbox.exporting.record import Record, parse
 
 REMEMBERED = 256  # invocations whose further parts are kept although their share is not
-
-# Type of a platform event -> member of its metrics, name and unit of the point.
-_MEASURED = {
-    "platform.report": (
-        ("maxMemoryUsedMB", "MaxMemoryUsed", "Megabytes"),
-        ("billedDurationMs", "BilledDuration", "Milliseconds"),
-    ),
-    "platform.restoreReport": (("durationMs", "RestoreDuration", "Milliseconds"),),
-}
 
 
 class Sampler:
@@ -61,39 +50,3 @@ class Sampler:
 def from_line(document: bytes, sampler: Sampler) -> Record:
     """Give the record of a line. ValueError: it is none."""
     return sampler(parse(document))
-
-
-def from_platform(events: bytes, function_name: str) -> Iterator[Record]:
-    """Give a record for each event that measures something. ValueError: no array of events."""
-    try:
-        told = json.loads(events)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if not isinstance(told, list):
-        raise ValueError("no array of events")  # noqa: TRY004  # the bytes are wrong, not a type of ours
-    for event in told:
-        record = event.get("record") if isinstance(event, dict) else None
-        if isinstance(record, dict):
-            kind = str(event.get("type"))
-            attributes = {"function_name": function_name}
-            points = tuple(_measured(kind, record, _epoch_ms(event.get("time")), attributes))
-            if points:
-                document = {**attributes, "platform": kind, "request_id": record.get("requestId"), "record": record}
-                yield Record(document, points, is_invocation=False, size_bytes=len(json.dumps(document)))
-
-
-def _measured(kind: str, record: Mapping[str, Any], time_ms: int, attributes: Mapping[str, str]) -> Iterator[Point]:
-    metrics = record.get("metrics")
-    for member, name, unit in _MEASURED.get(kind, ()):
-        value = metrics.get(member) if isinstance(metrics, dict) else None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield Point(name, unit, DISTRIBUTION, (float(value),), attributes, time_ms)
-    if kind == "platform.initReport" and record.get("status") not in {None, "success"}:
-        yield Point("InitError", "Count", COUNTER, (1.0,), attributes, time_ms)
-
-
-def _epoch_ms(text: Any) -> int:
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1_000)
-    except (TypeError, ValueError, OverflowError):
-        return 0

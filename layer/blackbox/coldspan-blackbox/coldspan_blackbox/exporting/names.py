@@ -6,7 +6,8 @@ Sources: Prometheus, "Metric and label naming" (base units); CloudWatch API refe
 import re
 from typing import NamedTuple
 
-# The recorder's own metrics (coldspan/core/emf.py); a name that is not here is told in its own words.
+# Metrics of the recorder (coldspan/core/emf.py) and of the extension (coldspan_blackbox/lines.py); a name that
+# is not here is told in its own words.
 OURS = {
     "Duration": "invocation_duration",
     "InitDuration": "init_duration",
@@ -21,12 +22,24 @@ OURS = {
     "ResponseBytes": "response_size",
     "Overhead": "recorder_overhead",
     "Dropped": "recorder_dropped",
-    "ExportDropped": "export_dropped",
     "CallDuration": "call_duration",
     "CallFailure": "call_failures",
     "CallRetry": "call_retries",
     "CallThrottle": "call_throttles",
+    "BilledDuration": "billed_duration",
+    "PlatformInitDuration": "platform_init_duration",
+    "RestoreDuration": "restore_duration",
+    "ResponseLatency": "response_latency",
+    "RuntimeOverhead": "runtime_overhead",
+    "ExtensionOverhead": "extension_overhead",
+    "MaxMemoryUsed": "max_memory_used",
+    "MemorySize": "memory_size",
+    "InitFailure": "init_failures",
+    "CrashLoop": "crash_loops",
+    "UnusedInit": "unused_inits",
+    "MemoryNearLimit": "memory_warnings",
 }
+MEMORY = ("MaxMemoryUsed", "MemorySize")  # what Lambda calls MB are 1,048,576 bytes
 NAME_CHARS = 120
 
 
@@ -49,8 +62,10 @@ _NONE = Unit("", 1.0)
 _PER_SECOND = "/Second"
 
 
-def unit_of(word: str) -> Unit:
-    """The base unit of a CloudWatch unit."""
+def unit_of(word: str, name: str = "") -> Unit:
+    """The base unit of a CloudWatch unit, for the metric of that name."""
+    if name in MEMORY:
+        return Unit("bytes", 1024.0 * 1024)
     if word.endswith(_PER_SECOND):
         unit = UNITS.get(word.removesuffix(_PER_SECOND), _NONE)
         return Unit((unit.word + "_per_second").lstrip("_"), unit.factor)

@@ -39,9 +39,14 @@ _FACTS = {
     "QueueTime": "coldspan.queue_ms",
     "ResponseBytes": "coldspan.response_bytes",
     "Overhead": "coldspan.overhead_us",
-    "killed_after_ms": "coldspan.killed_after_ms",
-    "billed_ms": "coldspan.billed_ms",
-    "max_memory_mb": "coldspan.max_memory_mb",
+    # of a record that somebody else has told: see core/killed.py, and deaths.py
+    "pid": "process.pid",
+    "told_by": "coldspan.told_by",
+    "recovered": "coldspan.recovered",
+    "rss_mb": "coldspan.rss_mb",
+    "calls_overwritten": "coldspan.calls_overwritten",
+    "shutdown_reason": "coldspan.shutdown_reason",
+    "failures_in_a_row": "coldspan.failures_in_a_row",
 }
 
 
@@ -83,13 +88,23 @@ class _Maker:
         else:
             attributes.pop("messaging.batch.message_count", None)
         attributes |= {key: value for key, value in document.items() if "." in key and _is_plain(value)}
+        platform = document.get("platform")
+        for fact, value in platform.items() if isinstance(platform, dict) else ():
+            if _is_plain(value):
+                attributes[f"coldspan.platform.{fact}"] = value
+        evidence = document.get("evidence")
+        killed = _is_list(evidence)
+        if killed:
+            attributes["coldspan.evidence"] = evidence
         self._annotate(attributes)
         status, events = _UNSET, _stacks(document.get("stacks"), end)
         if outcome in semconv.FAILED:
             kind_of_error, message = document.get("error_type") or outcome, document.get("error_message") or ""
             attributes["error.type"] = str(kind_of_error)
             status = Status(StatusCode.ERROR, str(message) or str(kind_of_error))
-            if document.get("error_type"):
+            if killed:  # nothing was raised
+                events.append(Event("coldspan.killed", {"error.type": str(kind_of_error)}, end))
+            elif document.get("error_type"):
                 told = {"exception.type": str(kind_of_error), "exception.message": str(message)[:TEXT_CHARS]}
                 events.append(Event("exception", told, end))
         return self._span(

@@ -63,7 +63,7 @@ def lines_of(records: Iterable[Record], prefix: str, *, tagged: bool) -> Iterato
 
 
 def _add(client: Lines, point: Point, tagged: bool) -> None:
-    unit = unit_of(point.unit)
+    unit = unit_of(point.unit, point.name)
     is_time = unit.word == "seconds"
     # a timer is in milliseconds by its type, so that only other units stand in the name
     name = base_name(point.name) if is_time and point.kind not in {COUNTER, GAUGE} else _named(point)

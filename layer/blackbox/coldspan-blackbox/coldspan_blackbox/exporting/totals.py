@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coldspan.core.emf import CALL_METRICS, METRICS
-from coldspan_blackbox.exporting.names import base_name, unit_of, with_unit
+from coldspan_blackbox.exporting.names import MEMORY, base_name, unit_of, with_unit
 from coldspan_blackbox.exporting.record import COUNTER, DISTRIBUTION, GAUGE, Point, Record
+from coldspan_blackbox.lines import NOT_EXPORTED, UNITS
 
 Labels = tuple[tuple[str, str], ...]  # sorted by name; with __name__
 Samples = list[tuple[int, float]]  # (time in ms, value), oldest first
@@ -22,6 +23,7 @@ LATE_MS = 600_000  # a receiver refuses samples that are an hour old, with all t
 TIME_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 OVERHEAD_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
 SIZE_BUCKETS = tuple(float(4**power) for power in range(5, 13))  # 1 KiB to 16 MiB
+MEMORY_BUCKETS = tuple(float(mb * 1024 * 1024) for mb in (64, 128, 256, 512, 1_024, 2_048, 4_096, 10_240))
 RATIO_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 OTHER_BUCKETS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)
 _BUCKETS = {"seconds": TIME_BUCKETS, "bytes": SIZE_BUCKETS, "ratio": RATIO_BUCKETS}
@@ -97,7 +99,9 @@ class Totals:
         self.series: dict[tuple[str, Labels], Series] = {}
         self._size = 0
         self._claims: dict[str, tuple[str, str]] = {}  # a name that is taken, and by which family and kind
-        for name, (unit, *_) in {**METRICS, **CALL_METRICS}.items():
+        ours = {name: unit for name, (unit, *_) in {**METRICS, **CALL_METRICS}.items()}
+        ours |= {name: unit for name, unit in UNITS.items() if name not in NOT_EXPORTED}
+        for name, unit in ours.items():
             kind = COUNTER if unit == "Count" else DISTRIBUTION
             self._claim(*_family(Point(name, unit, kind, (), {}, 0)))
 
@@ -165,14 +169,16 @@ class Totals:
 def _new(point: Point, family: str, kind: str, labels: Labels) -> Series:
     if kind in {COUNTER, GAUGE}:
         return Series(family, kind, labels)
-    buckets = (
-        OVERHEAD_BUCKETS if point.unit == "Microseconds" else _BUCKETS.get(unit_of(point.unit).word, OTHER_BUCKETS)
-    )
+    buckets = _BUCKETS.get(unit_of(point.unit).word, OTHER_BUCKETS)
+    if point.unit == "Microseconds":
+        buckets = OVERHEAD_BUCKETS
+    elif point.name in MEMORY:
+        buckets = MEMORY_BUCKETS
     return Series(family, kind, labels, buckets, counts=(0,) * (len(buckets) + 1))
 
 
 def _finite(point: Point) -> list[float]:
-    factor = unit_of(point.unit).factor
+    factor = unit_of(point.unit, point.name).factor
     values = [value * factor for value in point.values]
     if point.kind == COUNTER:  # a counter never falls
         return [value for value in values if math.isfinite(value) and value >= 0]

@@ -3,6 +3,7 @@
 import os
 from time import monotonic_ns
 
+from coldspan.core.buffer import raised_by_signal
 from coldspan.core.cells import SUFFIX
 
 TYPE_CHECKING = False
@@ -65,7 +66,9 @@ def open_journal(settings: "Settings", scope: "Scope", serial: int = 0) -> "tupl
         path = "%s/%d-%08x%s" % (folder, os.getpid(), scope.random.getrandbits(32), SUFFIX)
         head = (boot_id, str(os.getpid()), settings.function, str(settings.memory_mb), str(monotonic_ns()))
         return dead, Journal(path, settings.journal_bytes, head, scope.buffer.shielded, serial), closely
-    except (OSError, ValueError, ImportError):
+    except (OSError, ValueError, ImportError) as error:
+        if raised_by_signal(error):  # a time limit of the customer's, which may be an OSError too
+            raise
         drop("journal_unavailable")
         return dead, None, closely
 
@@ -75,5 +78,7 @@ def _boot_id() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             return file.read().decode().strip()
-    except OSError:
+    except OSError as error:
+        if raised_by_signal(error):
+            raise
         return ""

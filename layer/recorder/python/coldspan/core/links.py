@@ -1,8 +1,11 @@
-"""The traces that a batch of messages comes from, as X-Ray trace headers: what a span may be linked to."""
+"""Where an invocation hangs in traces: the traces that its messages come from, and what an exporter is told of both."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    from coldspan.core.record import Invocation
 
 LINKS = 64  # of one invocation; a batch may have 10,000 messages
 _TRACEPARENT_CHARS = 55
@@ -41,3 +44,18 @@ def _of_attributes(attributes: "Any", member: str) -> str:
         return ""
     _, trace_id, parent, flags = [*text.split("-"), "", "", ""][:4]
     return f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={parent};Sampled={'1' if flags[-1:] in '13579bdf' else '0'}"
+
+
+def placed(lines: "Sequence[bytes]", invocation: "Invocation") -> "list[bytes]":
+    """The lines with what only a trace needs in the first: the parent, whether it is sampled, links to the messages."""
+    more = b""
+    trace = invocation.trace
+    if trace is not None:
+        more = b',"parent_id":"%s","sampled":%s' % (trace.parent.encode(), b"true" if trace.sampled else b"false")
+    if invocation.links:
+        from json import dumps
+
+        more += b',"trace_links":' + dumps(invocation.links).encode()
+    if not more or not lines:
+        return list(lines)
+    return [lines[0].rstrip(b"\n")[:-1] + more + b"}\n", *lines[1:]]

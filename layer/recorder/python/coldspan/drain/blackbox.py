@@ -3,52 +3,71 @@
 Only where COLDSPAN_EXPORT names an exporter. The first line names the format's version; who does not know it refuses.
 """
 
-from os import getpid
+from os import getpid, sched_yield
 
+from coldspan.core import limits
 from coldspan.drain.daemon import Daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coldspan.core.record import Invocation
+    from collections.abc import Callable, Iterable
 
 FORMAT = b"coldspan/1 "
+LINE = FORMAT + b"line\n"
+FULL = "export_socket_full"
 
 
 class BlackBox(Daemon):
     """The black box's socket, in the abstract namespace: named for the Runtime API, it belongs to one environment."""
 
-    __slots__ = ()
+    __slots__ = ("is_stuck",)
 
     def __init__(self, runtime_api: str) -> None:
         super().__init__("\0coldspan-" + runtime_api, "export")
+        self.is_stuck = False
 
     def greet(self) -> str:
         """Say that there is a recorder in this process: the black box waits for the ends of its invocations."""
         return self.send(FORMAT + b'hello\n{"pid":%d}' % getpid())
 
-    def send_line(self, line: bytes) -> str:
-        """Send one document as it stands on stdout, without its newline."""
-        return self.send(FORMAT + b"line\n" + line.rstrip(b"\n"))
-
-    def end(self, request_id: str) -> str:
-        """Say that all of an invocation has been sent."""
+    def end(self, request_id: str) -> bytes:
+        """The message that all of an invocation has been sent."""
         from json import dumps
 
-        return self.send(FORMAT + b'end\n{"request_id":%s,"pid":%d}' % (dumps(request_id).encode(), getpid()))
+        return FORMAT + b'end\n{"request_id":%s,"pid":%d}' % (dumps(request_id).encode(), getpid())
+
+    def send_all(
+        self, waiting: "list[bytes]", clock: "Callable[[], int]", until: int, drop: "Callable[[str], None]"
+    ) -> None:
+        """Send what waits, in its order, and take it off the list. What does not fit stays, for the next drain.
+
+        The queue holds few datagrams (net.unix.max_dgram_qlen, often 10). A full one has a reader that needs the
+        processor, which is yielded meanwhile. One that was waited for in vain is not, until it has taken something.
+        """
+        sent = 0
+        try:
+            for message in waiting:
+                if sent and clock() >= until:
+                    return
+                reason = self.send(message)
+                while reason == FULL and not self.is_stuck and clock() < until:
+                    sched_yield()
+                    reason = self.send(message)
+                if reason == FULL:
+                    self.is_stuck = True
+                    return
+                sent += 1
+                self.is_stuck = False
+                if reason and message.startswith(LINE):
+                    drop(reason)
+        finally:
+            del waiting[:sent]
 
 
-def placed(lines: "Sequence[bytes]", invocation: "Invocation") -> "list[bytes]":
-    """The lines with what only a trace needs in the first: the parent, whether it is sampled, links to the messages."""
-    more = b""
-    trace = invocation.trace
-    if trace is not None:
-        more = b',"parent_id":"%s","sampled":%s' % (trace.parent.encode(), b"true" if trace.sampled else b"false")
-    if invocation.links:
-        from json import dumps
-
-        more += b',"trace_links":' + dumps(invocation.links).encode()
-    if not more or not lines:
-        return list(lines)
-    return [lines[0].rstrip(b"\n")[:-1] + more + b"}\n", *lines[1:]]
+def add(waiting: "list[bytes]", lines: "Iterable[bytes]", drop: "Callable[[str], None]") -> None:
+    """Put documents as they stand on stdout, without their newline, behind what waits."""
+    for line in lines:
+        while len(waiting) >= limits.LINES_WAITING:
+            if waiting.pop(0).startswith(LINE):
+                drop("export_buffer_full")
+        waiting.append(LINE + line.rstrip(b"\n"))

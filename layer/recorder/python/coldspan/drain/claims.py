@@ -5,6 +5,7 @@ import os
 from stat import S_ISREG
 from time import time_ns
 
+from coldspan.core.buffer import raised_by_signal
 from coldspan.core.cells import CLAIMED, HEADER_BYTES, MAGIC, NEW, SLOT_BYTES, SLOTS, SLOTS_AT, SUFFIX, WORD
 
 TYPE_CHECKING = False
@@ -54,8 +55,13 @@ class Claimed:
         """Whether the descriptor is still ours: a function may close what it has not opened, and have its own there."""
         try:
             return os.fstat(self.fd).st_ino == self.inode
-        except OSError:
+        except OSError as error:
+            if raised_by_signal(error):
+                raise
             return False
+
+
+# A time limit of the customer's, raised by a signal handler while our code runs, may be an OSError too: it goes on.
 
 
 def current_boot_id() -> str:
@@ -63,7 +69,9 @@ def current_boot_id() -> str:
     try:
         with open(BOOT_ID, "rb") as file:
             return file.read().decode().strip()
-    except OSError:
+    except OSError as error:
+        if raised_by_signal(error):
+            raise
         return ""
 
 
@@ -90,17 +98,13 @@ def claim(folder: str, boot_id: str, limit: int = AT_ONCE) -> "list[Claimed]":
     for name in _by_age(folder):
         if len(found) == limit:
             break
-        path = folder + "/" + name
-        fd = _lock(path)
-        if fd < 0:
-            continue
         try:
-            claimed = _claimed(path, fd, boot_id)
-        except OSError:
-            claimed = None
-        if claimed is None:
-            os.close(fd)
-        else:
+            claimed = _claimed(folder + "/" + name, boot_id)
+        except OSError as error:
+            if raised_by_signal(error):
+                raise
+            continue
+        if claimed is not None:
             found.append(claimed)
     return found
 
@@ -113,30 +117,45 @@ def thin(folder: str, most: int = MOST) -> int:
     deleted = 0
     names = list(_by_age(folder))
     for name in names[: max(0, len(names) - most)]:
-        fd = _lock(folder + "/" + name)
+        try:
+            fd = _lock(folder + "/" + name)
+        except OSError as error:
+            if raised_by_signal(error):
+                raise
+            continue
         if fd >= 0:
             deleted += _unlink(folder + "/" + name)
             os.close(fd)
     return deleted
 
 
-def _claimed(path: str, fd: int, boot_id: str) -> "Claimed | None":
+def _claimed(path: str, boot_id: str) -> "Claimed | None":
     """The journal under its new name, which tells whoever comes second that there is none; None when it is none."""
-    fields = os.pread(fd, HEADER_BYTES, 0).partition(b"\n")[0].decode("utf-8", "replace").split("\t")
-    if fields[:2] != [MAGIC, boot_id] or len(fields) < 3 or not fields[2].isdecimal():
-        os.unlink(path)
+    fd = _lock(path)
+    if fd < 0:
         return None
-    target = path if path.endswith(CLAIMED) else path + CLAIMED
-    if target != path:
-        os.rename(path, target)
-    return Claimed(target, fd, int(fields[2]))
+    try:
+        fields = os.pread(fd, HEADER_BYTES, 0).partition(b"\n")[0].decode("utf-8", "replace").split("\t")
+        if fields[:2] == [MAGIC, boot_id] and len(fields) > 2 and fields[2].isdecimal():
+            target = path if path.endswith(CLAIMED) else path + CLAIMED
+            if target != path:
+                os.rename(path, target)
+            return Claimed(target, fd, int(fields[2]))
+        os.unlink(path)
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
 
 
 def _by_age(folder: str) -> "Iterable[str]":
     """The names of the folder's journals, the oldest first. What a process was killed over making is deleted."""
     try:
         names = os.listdir(folder)
-    except OSError:
+    except OSError as error:
+        if raised_by_signal(error):
+            raise
         return ()
     aged = []
     for name in names:
@@ -145,24 +164,26 @@ def _by_age(folder: str) -> "Iterable[str]":
                 aged.append((os.stat(folder + "/" + name).st_mtime_ns, name))
             elif name.endswith(NEW) and time_ns() - os.stat(folder + "/" + name).st_mtime_ns > NEW_NS:
                 os.unlink(folder + "/" + name)
-        except OSError:
-            continue
+        except OSError as error:  # one that is gone by now
+            if raised_by_signal(error):
+                raise
     return [name for _, name in sorted(aged)]
 
 
 def _lock(path: str) -> int:
-    """A descriptor that holds the file's lock, or -1: its owner lives, or it is gone, or it is no file."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would hold us up
-    except OSError:
-        return -1
+    """A descriptor that holds the file's lock, or -1 when it is no file, or no longer this one.
+
+    OSError when its owner lives, or it is gone.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would hold us up
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         status = os.fstat(fd)
         if S_ISREG(status.st_mode) and status.st_nlink and os.stat(path).st_ino == status.st_ino:
             return fd
-    except OSError:
-        pass
+    except BaseException:
+        os.close(fd)
+        raise
     os.close(fd)
     return -1
 
@@ -170,6 +191,8 @@ def _lock(path: str) -> int:
 def _unlink(path: str) -> bool:
     try:
         os.unlink(path)
-    except OSError:
+    except OSError as error:
+        if raised_by_signal(error):
+            raise
         return False
     return True

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from coldspan.boot.seam import Seam
     from coldspan.core.record import Call, CallToolResult, Invocation
     from coldspan.core.xray import XRayEncoder
+    from coldspan.drain.blackbox import BlackBox
     from coldspan.drain.claims import Claimed
     from coldspan.drain.daemon import Daemon
 
@@ -45,6 +46,7 @@ class Drain:
         self.daemon = daemon
         self.xray: "XRayEncoder | None" = None
         self.pending: "list[Line]" = []
+        self.exports: "list[bytes]" = []  # what the black box has not taken yet: stdout does not wait for it
         self.running = allocate_lock()  # two invocations may end at once, on two threads
         self.taken: "Counts | None" = None
         self.last_ns = 0
@@ -59,7 +61,7 @@ class Drain:
         self.encode, self.encode_xray = shielded(self._encode), shielded(self._encode_xray)
         self.tell_init, self.tell_dead = shielded(self._tell_init), shielded(self._tell_dead)
         self.write, self.send_datagram = shielded(write or self._write), shielded(self._send_datagram)
-        self.send_export = shielded(self._send_export)
+        self.send_exports = shielded(self._send_exports)
 
     def run(self, seam: "Seam", invocation: "Invocation") -> None:
         """Send what waits. `invocation` is the one that has just ended: its deadline holds.
@@ -112,7 +114,7 @@ class Drain:
                     self.buffer.drop("calls_unencodable", lost)
         self._send(until)
         if self.seam.blackbox is not None:
-            self.seam.blackbox.end(invocation.request_id)
+            self.send_exports(self.seam.blackbox, invocation.request_id, until)
         ended = scope.clock()
         self.last_ns = ended - began
         self.carried_ns += ended - self.encoded_ns
@@ -177,16 +179,19 @@ class Drain:
 
     def export(self, lines: "list[bytes]", invocation: "Invocation") -> None:
         """Queue the lines for the black box."""
-        from coldspan.drain.blackbox import placed
+        from coldspan.core.links import placed
+        from coldspan.drain.blackbox import add
 
-        for line in placed(lines, invocation):
-            self.queue(self.send_export, line)
+        add(self.exports, placed(lines, invocation), self.buffer.drop)
 
-    def _send_export(self, line: bytes) -> bool:
-        reason = self.seam.blackbox.send_line(line) if self.seam.blackbox is not None else "export_send_failed"
-        if reason:
-            self.buffer.drop(reason)
-        return True
+    def _send_exports(self, blackbox: "BlackBox", request_id: str, until: int) -> None:
+        """Send what is exported, and that the invocation is over: what is left for later is not to be waited for."""
+        exports = self.exports
+        exports.append(blackbox.end(request_id))
+        if self.settings.flush_ns:
+            blackbox.send_all(exports, self.scope.clock, until, self.buffer.drop)
+        if exports and not blackbox.send(exports[-1]):
+            exports.pop()
 
     def _told(self, invocation: "Invocation") -> "Callable[[], None] | None":
         """What to do once its record has been sent: the journal need not keep it any longer."""

@@ -138,7 +138,7 @@ class LastWords:
     def send_earlier(self, invocation: "Invocation") -> None:
         """Let the drain send what earlier invocations have left, unless it is at work."""
         made = list(self.seam.drains.values())
-        if self.buffer.waiting or self.seam.dead or any([drain.pending for drain in made]):
+        if self.buffer.waiting or self.seam.dead or any([drain.pending or drain.exports for drain in made]):
             self.load_drain().run(self.seam, invocation)
 
 

@@ -9,6 +9,7 @@ from itertools import count
 from mmap import mmap
 
 from coldspan.core import cells
+from coldspan.core.buffer import raised_by_signal
 from coldspan.core.cells import CELL_BYTES, LENGTH_BITS, RING_AT, SLOT_BYTES, SLOTS, SLOTS_AT, WORD
 
 TYPE_CHECKING = False
@@ -245,7 +246,9 @@ class Journal:
         self._words.release()
         try:
             is_ours = _identity(self.fd) == self._file
-        except OSError:
+        except OSError as error:
+            if raised_by_signal(error):  # a time limit of the customer's, which may be an OSError too
+                raise
             is_ours = False
         if is_ours:
             self._map.close()
@@ -276,8 +279,9 @@ def _identity(fd: int) -> "tuple[int, int]":
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
-    except OSError:
-        pass
+    except OSError as error:
+        if raised_by_signal(error):
+            raise
 
 
 def _sane(number: "Any", instead: int = 0) -> int:

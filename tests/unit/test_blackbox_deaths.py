@@ -1,0 +1,134 @@
+"""What the black box makes of a dead process's journal and of the platform's word: told, exported, marked as told."""
+
+import json
+
+import pytest
+
+from coldspan.core.journal import read
+from coldspan.drain.claims import current_boot_id
+from coldspan_blackbox.counts import Counts
+from coldspan_blackbox.deaths import Deaths
+from coldspan_blackbox.lines import Lines
+from coldspan_blackbox.platformfacts import PlatformFacts
+from coldspan_blackbox.settings import Settings
+from coldspan_blackbox.telemetry import Event
+from support.journals import Recording
+
+
+class Watching:
+    """A Deaths over a folder; `records` are the invocations told, `exported` what the exporters were handed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.settings = Settings(
+            {b"COLDSPAN_JOURNAL_DIR": str(folder).encode(), b"AWS_LAMBDA_FUNCTION_NAME": b"orders"}
+        )
+        self.counts, self.platform = Counts(), PlatformFacts()
+        self.written, self.exported = [], []
+        self.journals = []  # what whoever claims next would find, at each line
+        lines = Lines("coldspan", "orders", True, self._write)
+        lines.export = lambda line: self.exported.append(json.loads(line))
+        self.deaths = Deaths(self.settings, lines, self.platform, self.counts)
+
+    def _write(self, line):
+        self.written.append(json.loads(line))
+        (path,) = self.folder.glob("*.claimed")
+        self.journals.append([each.invocation.request_id for each in read(path.read_bytes()).invocations])
+        return True
+
+    def heard(self, kind, **record):
+        """The platform has said something."""
+        self.platform.take(Event(kind, 0, record))
+
+    def tell(self, **fields):
+        """Tell; the records of invocations."""
+        self.deaths.tell(**fields)
+        assert (self.counts.faults, self.counts.refusals) == ({}, {})
+        return [line for line in self.written if "Duration" in line]
+
+
+@pytest.fixture
+def process(scope, tmp_path):
+    """A process with a journal of this boot in the folder."""
+    made = Recording(scope, tmp_path, boot_id=current_boot_id())
+    yield made
+    if scope.journal is not None:
+        made.close()
+
+
+@pytest.fixture
+def watching(tmp_path):
+    return Watching(tmp_path)
+
+
+def test_an_invocation_that_the_platform_calls_a_success_is_no_crash(process, watching, fake_clock):
+    """The process died between its response and its record: an alarm would ring for a customer who was served."""
+    process.begin("r1")
+    fake_clock.advance(ms=90)
+    process.call()
+    process.close()
+    watching.heard("runtimeDone", requestId="r1", status="success", metrics={"durationMs": 80.5})
+    (record,) = watching.tell()
+    assert (record["outcome"], record["Error"], record["Duration"]) == ("ok", 0, 80.5)
+    assert record["recovered"] is True
+    assert record["told_by"] == "black_box"
+    assert "evidence" not in record
+    assert "error_type" not in record
+
+
+@pytest.mark.parametrize("status", ["failure", "error", "timeout", None])
+def test_only_a_success_is_believed_to_have_ended_well(process, watching, status):
+    """A kill would be told as a success, or one of another request hide it."""
+    process.begin("r1")
+    process.close()
+    if status is not None:
+        watching.heard("runtimeDone", requestId="r1", status=status)
+    watching.heard("runtimeDone", requestId="r2", status="success")
+    (record,) = watching.tell()
+    assert record["outcome"] == ("timeout" if status == "timeout" else "crash")
+    assert record["Error"] == 1
+
+
+def test_what_the_journal_says_of_the_end_is_not_overruled(process, watching):
+    """The function's own error would become a success, because Lambda calls an error that was answered one."""
+    invocation = process.begin("r1")
+    process.end(invocation, "error", error_type="ValueError")
+    process.close()
+    watching.heard("runtimeDone", requestId="r1", status="success", metrics={"durationMs": 5})
+    (record,) = watching.tell()
+    assert (record["outcome"], record["error_type"]) == ("error", "ValueError")
+
+
+def test_each_invocation_is_marked_as_told_right_after_its_own_line(process, watching):
+    """If the extension is killed while it tells, the next init would tell the same ones again."""
+    for number in (1, 2):
+        invocation = process.begin(f"r{number}")
+        process.call()
+        if number == 1:
+            process.end(invocation)
+    process.close()
+    records = watching.tell()
+    assert [record["request_id"] for record in records] == ["r1", "r2"]
+    assert [line["request_id"] for line in watching.written] == ["r1", "r1", "r2", "r2"]
+    # before its own line it is there, before the line of its calls it is not
+    assert watching.journals == [["r1", "r2"], ["r2"], ["r2"], []]
+    assert list(watching.folder.glob("*.claimed")) == []
+
+
+def test_a_kill_is_exported_with_its_place_in_the_trace(process, watching):
+    """The span of the invocation that matters most would be a trace of its own."""
+    process.begin("r1")
+    process.call()
+    process.close()
+    watching.tell()
+    first, of_call = watching.exported
+    assert (first.pop("parent_id"), first.pop("sampled")) == ("53995c3f42cd8ad8", True)
+    assert [first, of_call] == watching.written  # and the log has no more than ever
+
+
+def test_without_a_trace_a_kill_is_exported_as_it_stands_in_the_log(process, watching):
+    """On the emulator there is no header."""
+    process.begin("r1", trace_text="")
+    process.close()
+    watching.tell()
+    assert watching.exported == watching.written

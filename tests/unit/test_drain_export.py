@@ -1,0 +1,161 @@
+"""Lines for the black box: in their order, behind nobody and in nobody's way, each sent or counted."""
+
+import json
+
+import pytest
+
+from coldspan.core import limits
+from coldspan.core.record import HTTP
+from coldspan.drain import blackbox as blackbox_module
+from coldspan.drain.blackbox import BlackBox
+from support.runtime_loop import Recorder, Runtime, request
+
+ROOM = 10  # datagrams, as net.unix.max_dgram_qlen has it
+
+
+class Box:
+    """The black box's end: takes ROOM datagrams, and reads them when it is given the processor, unless it is hung."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.queue, self.got = [], []
+        self.hung = False
+        self.yields = 0
+
+    def send(self, datagram):
+        if len(self.queue) > ROOM:
+            return "export_socket_full"
+        self.queue.append(datagram)
+        return ""
+
+    def read(self):
+        """Read all that has come."""
+        self.got += self.queue
+        self.queue.clear()
+
+    def sched_yield(self):
+        self.yields += 1
+        self.clock.advance(ms=1)
+        if not self.hung:
+            self.read()
+
+    @property
+    def told(self):
+        """(kind, tool or request) of all that was read."""
+        found = []
+        for datagram in self.got:
+            head, _, body = datagram.partition(b"\n")
+            document = json.loads(body)
+            found.append((head.split(b" ")[1].decode(), document.get("tool") or document["request_id"]))
+        return found
+
+
+class Function:
+    """A function under a recorder that exports."""
+
+    def __init__(self, scope, clock, patch):
+        self.scope, self.clock = scope, clock
+        self.box = Box(clock)
+        self.runtime = Runtime(patch)
+        self.recorder = Recorder(scope)
+        patch.setattr(blackbox_module, "sched_yield", self.box.sched_yield)
+        patch.setattr(BlackBox, "send", lambda _, datagram: self.box.send(datagram))
+        self.recorder.seam.blackbox = BlackBox("test")
+        self.number = 0
+
+    def invoke(self, calls=1):
+        """One invocation with calls of so many tools; how many ms it and its drain took: only the box takes time."""
+        self.number += 1
+
+        def handler(event, context):
+            for number in range(calls):
+                call = self.scope.begin(HTTP, f"tool-{number}", "GET")
+                call.http_status = 200
+                self.scope.end(call)
+
+        deadline_ms = self.clock.wall_ns // 1_000_000 + 30_000
+        began_ns = self.scope.clock()
+        self.runtime.invoke(self.recorder.wrap(handler), request(f"r{self.number}", deadline_ms=deadline_ms))
+        return (self.scope.clock() - began_ns) // 1_000_000
+
+    def close(self):
+        """Take the recorder away."""
+        self.recorder.stop()
+
+
+@pytest.fixture
+def function(scope, fake_clock, monkeypatch):
+    """A Function; afterwards all of it is gone."""
+    made = Function(scope, fake_clock, monkeypatch)
+    yield made
+    made.close()
+
+
+def lines_of(number, tools):
+    """What an invocation sends: (kind, tool or request)."""
+    return [("line", f"r{number}"), *(("line", f"tool-{tool}") for tool in range(tools)), ("end", f"r{number}")]
+
+
+def test_more_lines_than_the_queue_holds_all_arrive_in_their_order(function):
+    """An invocation of 20 tools would lose half of its lines where the kernel's queue holds ten."""
+    function.invoke(calls=20)
+    function.box.read()
+    assert function.box.told == lines_of(1, 20)
+    assert function.recorder.drain.exports == []
+    assert 0 < function.box.yields < 5
+    assert "export" not in function.scope.buffer.drops
+
+
+def test_a_box_that_hangs_is_waited_for_once_within_the_budget_and_stdout_not_at_all_promise_3(function):
+    """Each invocation would be held for the whole budget, or its own log lines wait behind the black box."""
+    budget_ms = function.scope.settings.flush_ns // 1_000_000
+    function.box.hung = True
+    assert function.invoke(calls=2) == 0  # hello is not sent here: 4 datagrams
+    assert function.invoke(calls=20) == budget_ms
+    assert len(function.recorder.lines) == 3 + 21
+    assert function.invoke(calls=2) == 0
+    assert len(function.recorder.lines) == 3 + 21 + 3
+    assert function.box.got == []
+
+
+def test_what_a_box_has_not_taken_goes_with_later_drains_and_nothing_is_lost_promise_4(function):
+    """A black box that is without the processor for a moment would cost records."""
+    function.box.hung = True
+    for _ in range(3):
+        function.invoke(calls=4)
+    function.box.hung = False
+    function.box.read()
+    function.invoke(calls=1)
+    function.box.read()
+    assert function.box.told == [*lines_of(1, 4), *lines_of(2, 4), *lines_of(3, 4), *lines_of(4, 1)]
+    assert function.recorder.told == ({}, {})
+
+
+def test_the_end_of_an_invocation_is_told_although_lines_are_left_for_later(function, monkeypatch):
+    """The black box would wait for it, and the environment be billed, until the deadline."""
+    monkeypatch.setattr(
+        function.box, "send", lambda datagram: function.clock.advance(ms=20) or Box.send(function.box, datagram)
+    )
+    function.invoke(calls=4)
+    function.box.read()
+    assert function.box.told == [("line", "r1"), ("line", "tool-0"), ("line", "tool-1"), ("end", "r1")]
+    function.invoke(calls=0)
+    function.box.read()
+    assert function.box.told[4:7] == [("line", "tool-2"), ("line", "tool-3"), ("line", "r2")]
+
+
+@pytest.mark.expects_drops("export_buffer_full")
+def test_what_a_box_never_takes_is_bounded_and_counted_promise_4(function, monkeypatch):
+    """A black box that is gone for good would cost memory."""
+    monkeypatch.setattr(limits, "LINES_WAITING", 20)
+    function.box.hung = True
+    for _ in range(10):
+        function.invoke(calls=4)
+    waiting = function.recorder.drain.exports
+    assert len(waiting) <= 20 + 1  # and the end of an invocation
+    lost = (
+        10 * 5 - sum(kind == "line" for kind, _ in function.box.told) - sum(b" line" in each[:16] for each in waiting)
+    )
+    lost -= sum(b" line" in each[:16] for each in function.box.queue)
+    told = function.recorder.told[1].get("export_buffer_full", 0)
+    assert told + function.scope.buffer.drops["export_buffer_full"] == lost > 0
