@@ -61,7 +61,7 @@ class Watcher:
 
     __slots__ = (
         "armed_ns", "at_once", "clock", "done", "drop", "ended", "holds_for", "ident", "is_started", "is_stopping",
-        "journal", "live", "load", "loaded", "new_lock", "period_ns", "seen", "setting_ms", "start_thread",
+        "journal", "live", "load", "loaded", "look_ns", "new_lock", "period_ns", "seen", "setting_ms", "start_thread",
         "steps", "task", "tell", "wait_ns", "wake",
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ class Watcher:
         self.seen: "set[int]" = set()
         self.tell: "Tell | None" = None
         self.period_ns = self.wait_ns = policy.LONGEST_TICK_MS * 1_000_000
-        self.ident = 0
+        self.ident = self.look_ns = 0
         self.task = ""
 
     def _taken_lock(self) -> "LockType":
@@ -115,6 +115,7 @@ class Watcher:
             self.start_thread(self.steps[0], ())
         except RuntimeError:  # the customer is at a limit of threads or memory
             self.is_started = False
+            self.ended()  # nobody is there to stand in for what was armed
             self.drop("watcher_not_started")
         finally:
             restore_signals(before)
@@ -170,14 +171,8 @@ class Watcher:
 
     def _tick(self) -> None:
         now = self.clock()
-        journal = self.journal
-        if journal is not None:
-            if journal.is_unlinked():
-                journal.lost = True  # a new one is opened after this invocation
-                self.journal = None
-                self.drop("journal_deleted")
-            else:
-                journal.alive(now)
+        if self.journal is not None:
+            self.journal.alive(now)
         seen, self.seen = self.seen, set()
         nearest: "tuple[int, int, int, Invocation] | None" = None
         for invocation in self.live():
@@ -196,8 +191,28 @@ class Watcher:
                 nearest = deadline_ns, margin_ns, whole_ns, invocation
         if nearest is not None:
             self._attend(*nearest, nearest[3].span_id in seen)
-        if self.journal is not None:  # after what is urgent: where the handler keeps the GIL, each file costs 5 ms
-            self.journal.sample_rss(rss_bytes())
+        self._look()
+
+    def _look(self) -> None:
+        """Look at what is not urgent, unless something urgent would wait for it.
+
+        Four calls of the system, at each of which every busy thread of the handler may keep the interpreter for 5 ms.
+        """
+        journal, began = self.journal, self.clock()
+        if journal is None:
+            return
+        if self.wait_ns < 2 * self.look_ns:
+            self.look_ns //= 2
+            return
+        if journal.is_unlinked():
+            self._disarm()  # what has the descriptor's number now may be a file of the customer's
+            self.journal = None
+            self.drop("journal_deleted")
+            journal.lost = True  # at last: whoever sees it opens another, after this invocation
+        else:
+            journal.sample_rss(rss_bytes())
+        self.look_ns = self.clock() - began
+        self.wait_ns = max(SHORTEST_WAIT_NS, self.wait_ns - self.look_ns)
 
     def _attend(
         self, deadline_ns: int, margin_ns: int, whole_ns: int, invocation: "Invocation", was_seen: bool
@@ -206,7 +221,13 @@ class Watcher:
         if self.clock() >= moment_ns:
             self._near(invocation)
             return
-        if was_seen:  # a short invocation never pays for arming
+        # A dump beside threads that run Python kills one process in ten. So, once it has the interpreter two looks
+        # before the moment, this thread stands in for faulthandler: busy threads do not keep it waiting for so long.
+        relief_ns = moment_ns - 2 * policy.tick_ns(whole_ns // 1_000_000)
+        if self.clock() >= relief_ns:
+            self._disarm()
+            relief_ns = moment_ns
+        elif was_seen:  # a short invocation never pays for arming
             self.steps[3](invocation, deadline_ns - margin_ns // 2)
         loading_ns = deadline_ns - whole_ns // 2
         if self.clock() >= loading_ns:
@@ -215,7 +236,8 @@ class Watcher:
             if self.clock() >= moment_ns:  # the handler left us little of the interpreter
                 self._near(invocation)
                 return
-        self.wait_ns = max(SHORTEST_WAIT_NS, min(self.period_ns, loading_ns - self.clock(), moment_ns - self.clock()))
+        next_ns = min(relief_ns, loading_ns, moment_ns)
+        self.wait_ns = max(SHORTEST_WAIT_NS, min(self.period_ns, next_ns - self.clock()))
 
     def _load(self) -> None:
         """Load what is needed at the moment itself, while there is time."""
@@ -228,9 +250,8 @@ class Watcher:
     def _near(self, invocation: "Invocation") -> None:
         invocation.deadline_near = True
         self.holds_for = invocation.span_id
+        self._disarm()
         text = self.steps[2]() or b""
-        timer.cancel()
-        self.armed_ns = 0
         if self.journal is not None:
             self.journal.take_stacks(invocation.serial, text)
         if invocation.closed:
@@ -260,10 +281,14 @@ class Watcher:
         if invocation.closed:  # it has ended meanwhile, and its end saw nothing to undo
             self.ended()
 
+    def _disarm(self) -> None:
+        timer.cancel()
+        self.armed_ns = 0
+
     def _ended(self) -> None:
         """Undo what was done for the invocation that `holds_for` names: it has ended after all."""
-        self.holds_for = self.armed_ns = 0
-        timer.cancel()
+        self.holds_for = 0
+        self._disarm()
         if self.journal is not None:
             self.journal.fault_reset()
             self.journal.take_stacks(0, b"")
