@@ -115,6 +115,13 @@ def test_each_kind_of_datagram_is_sorted_and_what_is_none_is_counted():
     assert counts.drops == {"datagrams_version_refused": 1, "datagrams_unreadable": 11}
 
 
+def test_each_line_of_a_datagram_is_a_message_of_its_own():
+    """A record's lines come together; an exporter's process reads one document at a time."""
+    receiver = Receiver(SimpleNamespace(), Counts())
+    receiver.take(b'coldspan/1 line\n{"a":1}\n{"b":2}\n')
+    assert receiver.lines == [b'coldspan/1 line\n{"a":1}', b'coldspan/1 line\n{"b":2}']
+
+
 def test_datagrams_are_read_off_the_name_that_the_recorder_knows():
     """The two find each other by the runtime's address alone; a second extension of the environment is refused."""
     address = f"test:{os.getpid()}"

@@ -177,15 +177,15 @@ class Drain:
 
     def export(self, lines: "list[bytes]", invocation: "Invocation") -> None:
         """Queue the lines for the black box."""
-        from coldspan.drain.blackbox import placed
+        from coldspan.drain.blackbox import placed, together
 
-        for line in placed(lines, invocation):
-            self.queue(self.send_export, line)
+        for some in together(placed(lines, invocation)):
+            self.queue(self.send_export, some)
 
-    def _send_export(self, line: bytes) -> bool:
-        reason = self.seam.blackbox.send_line(line) if self.seam.blackbox is not None else "export_send_failed"
+    def _send_export(self, lines: bytes) -> bool:
+        reason = self.seam.blackbox.send_lines(lines) if self.seam.blackbox is not None else "export_send_failed"
         if reason:
-            self.buffer.drop(reason)
+            self.buffer.drop(reason, lines.count(b"\n"))
         return True
 
     def _told(self, invocation: "Invocation") -> "Callable[[], None] | None":
