@@ -249,6 +249,19 @@ def test_a_queue_that_is_full_is_counted_and_nothing_waits(exporter):
     assert exporter._counts.drops == {"export_queue_full": 1}
 
 
+def test_its_end_after_the_last_flush_is_no_death(exporter):
+    """Every environment that ended would tell of a process that died; one that dies before it has answered has."""
+    exporter.ask_flush(0, b"shutdown")
+    exporter._take(exporter._socket.recv(1000))
+    exporter._ended()
+    assert exporter._counts.drops == {}
+    exporter.start()
+    exporter.refused = ""
+    exporter.ask_flush(0, b"shutdown")
+    exporter._ended()
+    assert exporter._counts.drops == {"exporter_died": 1}
+
+
 def test_it_is_started_again_with_growing_pauses_and_not_for_ever(exporter, monkeypatch):
     """A process that dies at each start would cost the function its processor."""
     pauses = []
