@@ -34,6 +34,7 @@ class Loop:
         self.settings = settings = extension.settings
         self.counts = counts = extension.counts
         self.lines = Lines(settings.namespace, extension.function, settings.emf)
+        self.lines.counts = counts
         self.platform = PlatformFacts()
         settings.function = extension.function
         self.deaths = Deaths(settings, self.lines, self.platform, counts)

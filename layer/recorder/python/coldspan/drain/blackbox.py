@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FORMAT = b"coldspan/1 "
 
+
 class BlackBox(Daemon):
     """The black box's socket, in the abstract namespace: named for the Runtime API, it belongs to one environment."""
 
