@@ -31,7 +31,7 @@ def blackbox():
 
 
 def messages(bound):
-    """(kind, document) of every datagram that waits."""
+    """(kind, document) of every line of the datagrams that wait."""
     found = []
     while True:
         try:
@@ -40,7 +40,7 @@ def messages(bound):
             return found
         version, kind = head.decode().split(" ")
         assert version == "coldspan/1"
-        found.append((kind, json.loads(body)))
+        found += [(kind, json.loads(line)) for line in body.split(b"\n")]
 
 
 def test_each_line_goes_to_the_black_box_too_and_then_the_end_of_the_invocation(program, blackbox):
@@ -97,3 +97,24 @@ def test_a_record_too_large_for_a_datagram_is_counted(program, blackbox):
     assert run.records[1]["dropped"] == {"export_send_failed": 1}
     kinds = [kind for kind, _ in messages(bound)]
     assert (kinds[0], kinds[-2:]) == ("hello", ["line", "end"])
+
+
+def test_a_record_of_many_lines_fits_the_queue_of_a_reader_that_has_not_had_its_turn(program, blackbox):
+    """On one processor lines would be lost, and the black box would wait for the end until the deadline."""
+    api, bound = blackbox
+    run = program(
+        """
+        from coldspan import call
+        def handler(event, context):
+            for number in range(18):
+                with call(f"tool-{number}", "quote"):
+                    pass
+            return 1
+        invoke(handler)
+        invoke(handler)
+        """,
+        **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api},
+    )
+    found = messages(bound)
+    assert [kind for kind, _ in found] == ["hello", *["line"] * 19, "end", *["line"] * 19, "end"]
+    assert all("dropped" not in record for record in run.records)

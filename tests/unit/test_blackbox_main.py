@@ -115,6 +115,13 @@ def test_each_kind_of_datagram_is_sorted_and_what_is_none_is_counted():
     assert counts.drops == {"datagrams_version_refused": 1, "datagrams_unreadable": 11}
 
 
+def test_each_line_of_a_datagram_is_a_message_of_its_own():
+    """A record's lines come together; an exporter's process reads one document at a time."""
+    receiver = Receiver(SimpleNamespace(), Counts())
+    receiver.take(b'coldspan/1 line\n{"a":1}\n{"b":2}\n')
+    assert receiver.lines == [b'coldspan/1 line\n{"a":1}', b'coldspan/1 line\n{"b":2}']
+
+
 def test_datagrams_are_read_off_the_name_that_the_recorder_knows():
     """The two find each other by the runtime's address alone; a second extension of the environment is refused."""
     address = f"test:{os.getpid()}"
@@ -240,6 +247,19 @@ def test_a_queue_that_is_full_is_counted_and_nothing_waits(exporter):
         if exporter._counts.drops:
             break
     assert exporter._counts.drops == {"export_queue_full": 1}
+
+
+def test_its_end_after_the_last_flush_is_no_death(exporter):
+    """Every environment that ended would tell of a process that died; one that dies before it has answered has."""
+    exporter.ask_flush(0, b"shutdown")
+    exporter._take(exporter._socket.recv(1000))
+    exporter._ended()
+    assert exporter._counts.drops == {}
+    exporter.start()
+    exporter.refused = ""
+    exporter.ask_flush(0, b"shutdown")
+    exporter._ended()
+    assert exporter._counts.drops == {"exporter_died": 1}
 
 
 def test_it_is_started_again_with_growing_pauses_and_not_for_ever(exporter, monkeypatch):

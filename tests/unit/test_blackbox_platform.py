@@ -1,11 +1,14 @@
 """What the platform's telemetry becomes: facts joined by request id, lines, and evidence."""
 
 import json
+import os
+import threading
 
 import pytest
 
 from coldspan_blackbox import jsontext, shutdown
-from coldspan_blackbox.lines import Lines
+from coldspan_blackbox.counts import Counts
+from coldspan_blackbox.lines import Lines, Stdout
 from coldspan_blackbox.platformfacts import REQUESTS, PlatformFacts
 from coldspan_blackbox.telemetry import epoch_ms, parse
 from support.emf_validator import validate_emf
@@ -213,6 +216,56 @@ def test_the_extensions_own_lines_keep_to_the_metric_format():
     units = {metric["Name"]: metric["Unit"] for metric in first["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     assert units["MaxMemoryUsed"] == "Megabytes"
     assert units["BilledDuration"] == "Milliseconds"
+
+
+@pytest.fixture
+def pipe():
+    """(read end, write end); the read end does not wait."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+def test_a_reader_that_does_not_read_costs_lines_and_never_the_loop(pipe):
+    """The extension would not ask for the next event, and the invocation would run into its limit."""
+    read, write = pipe
+    counts = Counts()
+    lines = Lines("n", "f", True, Stdout(write))
+    lines.counts = counts
+    for _ in range(50):
+        lines.put(b"x" * 2_999 + b"\n")
+    lines.put(b"y" * 300_000 + b"\n")
+    lost = counts.refusals["line_unwritten"]
+    assert 0 < lost < 50
+    whole = os.read(read, 1 << 20).split(b"\n")
+    lines.put(b"z" * 20_000 + b"\n")
+    assert counts.refusals["line_unwritten"] == lost
+    assert os.get_blocking(write), "others may write there, too"
+    *rest, last, end = os.read(read, 1 << 20).split(b"\n")
+    assert (last, end) == (b"z" * 20_000, b"")
+    assert len([line for line in (*whole, *rest) if line == b"x" * 2_999]) == 51 - lost
+
+
+def test_a_line_that_fits_the_pipe_is_one_write_and_a_longer_one_is_whole(pipe):
+    """The platform makes a log event of what it reads."""
+    read, write = pipe
+    put = Stdout(write)
+    assert put(b"a" * 50_000 + b"\n")
+    assert len(os.read(read, 1 << 20)) == 50_001
+    longer, found = b"b" * 250_000 + b"\n", []
+    os.set_blocking(read, True)
+
+    def read_all():
+        while sum(map(len, found)) < len(longer):
+            found.append(os.read(read, 1 << 20))
+
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    assert put(longer)
+    reader.join(20)
+    assert b"".join(found) == longer
 
 
 @pytest.mark.parametrize(

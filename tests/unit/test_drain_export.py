@@ -13,6 +13,12 @@ from support.runtime_loop import Recorder, Runtime, request
 ROOM = 10  # datagrams, as net.unix.max_dgram_qlen has it
 
 
+@pytest.fixture(autouse=True)
+def one_line_a_datagram(monkeypatch):
+    """As with records so large that no two lines share one: the queue is then soon full."""
+    monkeypatch.setattr(limits, "EXPORT_DATAGRAM_BYTES", 1)
+
+
 class Box:
     """The black box's end: takes ROOM datagrams, and reads them when it is given the processor, unless it is hung."""
 

@@ -1,6 +1,6 @@
 """What the recorder sends: one datagram a record, on a name that only processes of this sandbox know.
 
-coldspan/1 line     an EMF document as it stands in the log
+coldspan/1 line     EMF documents as they stand in the log, one a line
 coldspan/1 hello    {"pid":123}, before the recorder's first `next`
 coldspan/1 end      {"request_id":"...","pid":123}, when all lines of an invocation have been sent
 """
@@ -42,7 +42,7 @@ class Receiver:
         self.socket = receiving
         self._counts = counts
         self._buffer = memoryview(bytearray(DATAGRAM_BYTES + 1))
-        self.lines: "list[bytes]" = []  # as they came
+        self.lines: "list[bytes]" = []  # one document each, with its first line
         self.pids: "list[int]" = []
         self.ended: "list[str]" = []  # request ids
 
@@ -69,7 +69,7 @@ class Receiver:
         if not end or not body:
             self._counts.drop("datagrams_unreadable")
         elif kind == b"line":
-            self.lines.append(datagram)
+            self.lines += [PREFIX + b"line\n" + line for line in body.split(b"\n") if line]
         elif kind in (b"hello", b"end"):
             self._note(kind, body)
         else:

@@ -156,12 +156,13 @@ def main(arguments: "list[str]") -> None:
 
 
 def _run(extension: Extension) -> None:
+    loop = None
     try:
         from coldspan_blackbox.loop import Loop
 
         loop = Loop(extension)
+        loop.run()
     except BaseException as error:  # noqa: BLE001  # a layer that is broken in half still answers the platform
-        extension.counts.failed("loop_start", error)
-        extension.idle()
-        return
-    loop.run()
+        extension.counts.failed("loop", error)
+        if loop is None or not loop.over:
+            extension.idle()

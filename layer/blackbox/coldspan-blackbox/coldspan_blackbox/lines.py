@@ -4,7 +4,8 @@ What the recorder's encoder makes of an invocation is not made here a second tim
 a few metrics and facts each, and worth no import of 40 M instructions.
 """
 
-from posix import write as posix_write
+import posix
+from select import POLLOUT, poll
 from time import time_ns
 
 from coldspan_blackbox.jsontext import dumps, quote
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from coldspan_blackbox.counts import Counts
+
 STDOUT = 1
+WAIT_MS = 100  # for a reader that does not read; then the line is lost, and counted
+PIPE_BYTES = 4_096  # PIPE_BUF, pipe(7): so much room has a pipe that poll calls ready
+FIONREAD = 0x541B  # ioctl_pipe(2), which has the module termios to itself
 UNITS = {  # every metric of these lines
     "BilledDuration": "Milliseconds",
     "MaxMemoryUsed": "Megabytes",
@@ -36,15 +42,45 @@ UNITS = {  # every metric of these lines
 NOT_EXPORTED = ("BlackBoxRefused", "BlackBoxFaults", "ExportersRefused", "ExportDropped")  # of the exporting itself
 
 
-def write(line: bytes) -> bool:
-    """Write a whole line, by one call where the pipe takes it. False when nothing of it could be written."""
-    try:
-        sent = posix_write(STDOUT, line)
-        while sent < len(line):
-            sent += posix_write(STDOUT, line[sent:])
-    except OSError:
-        return False
-    return True
+class Stdout:
+    """Writes whole lines, and waits for no reader longer than an invocation may wait for us.
+
+    The descriptor stays as it is: others may write to what it describes.
+    """
+
+    __slots__ = ("_blocked", "_to", "_torn", "_waiting")
+
+    def __init__(self, descriptor: int = STDOUT) -> None:
+        self._to = descriptor
+        self._blocked = self._torn = False
+        self._waiting = poll()
+        self._waiting.register(descriptor, POLLOUT)
+
+    def __call__(self, line: bytes) -> bool:
+        """Write a line, by one call where the pipe takes it. False when not all of it could be written in time."""
+        data = b"\n" + line if self._torn else line
+        sent = 0
+        try:
+            while sent < len(data) and self._waiting.poll(0 if self._blocked else WAIT_MS):
+                sent += posix.write(self._to, data[sent : sent + self._room(len(data) - sent)])
+                self._blocked = False
+        except OSError:
+            pass
+        self._blocked = sent < len(data)  # the next line does not wait
+        self._torn = self._blocked and (self._torn or sent > 0)
+        return not self._blocked
+
+    def _room(self, wanted: int) -> int:
+        """How much can be written to a pipe that is ready, without waiting."""
+        if wanted <= PIPE_BYTES:
+            return wanted
+        from fcntl import F_GETPIPE_SZ, fcntl, ioctl
+
+        try:
+            unread = any(ioctl(self._to, FIONREAD, bytes(4)))
+            return PIPE_BYTES if unread else max(PIPE_BYTES, fcntl(self._to, F_GETPIPE_SZ))
+        except OSError:
+            return wanted  # no pipe
 
 
 class Lines:
@@ -52,11 +88,14 @@ class Lines:
 
     __slots__ = ("_head", "_write", "counts", "enabled", "export")
 
-    def __init__(self, namespace: str, function: str, enabled: bool, sink: "Callable[[bytes], bool]" = write) -> None:
+    def __init__(
+        self, namespace: str, function: str, enabled: bool, sink: "Callable[[bytes], bool] | None" = None
+    ) -> None:
         name = "".join([c for c in namespace if " " <= c <= "~"])[:1024].lstrip(": ").rstrip()
         self._head = quote(name or "coldspan"), quote(dimension(function))
-        self._write = sink
+        self._write = sink or Stdout()
         self.enabled = enabled
+        self.counts: "Counts | None" = None  # of what could not be written
         self.export: "Callable[[bytes], None] | None" = None  # exporters get every line, too
 
     def tell(self, metrics: "dict[str, float]", properties: "dict[str, Any]", timestamp_ms: int = 0) -> None:
@@ -65,8 +104,8 @@ class Lines:
 
     def put(self, line: bytes, exported: bytes = b"") -> None:
         """Write a line that is encoded, newline included, and hand it to the exporters, or what they are to have."""
-        if self.enabled:
-            self._write(line)
+        if self.enabled and not self._write(line) and self.counts is not None:
+            self.counts.refuse("line_unwritten")
         if self.export is not None:
             self.export(exported or line)
 

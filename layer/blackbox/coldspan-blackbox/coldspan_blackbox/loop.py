@@ -23,7 +23,7 @@ MS = 1_000_000
 TICK_NS = 1_000 * MS
 RETRY_NS = 50 * MS
 HUNTS_NS = tuple([ms * MS for ms in (0, 20, 40, 80, 160, 320, 640)])  # after a word of a death: until its lock is free
-FAULTS = 100  # of one door within a minute, before it is closed
+FAULTS = 100  # of one door within a minute, before it is closed; not that of the events, which is the platform's
 
 
 class Loop:
@@ -34,6 +34,7 @@ class Loop:
         self.settings = settings = extension.settings
         self.counts = counts = extension.counts
         self.lines = Lines(settings.namespace, extension.function, settings.emf)
+        self.lines.counts = counts
         self.platform = PlatformFacts()
         settings.function = extension.function
         self.deaths = Deaths(settings, self.lines, self.platform, counts)
@@ -47,10 +48,11 @@ class Loop:
         self._poll = poll()
         self._doors: "dict[int, tuple[str, Callable[..., None]]]" = {}
         self._tick_ns = monotonic_ns() + TICK_NS
-        self._retry_ns = 0
+        self._retry_ns = self._tick_ns - TICK_NS  # when to ask for the next event, where that did not go well; else 0
         self._hunts: "list[int]" = []
         self._gone: "set[int]" = set()
         if extension.next is not None:
+            self._retry_ns = 0
             self.watch(extension.next.fileno(), "event", self._on_event)
         if extension.listener is not None:
             self.watch(extension.listener.socket.fileno(), "accept", self._on_connection)
@@ -85,7 +87,7 @@ class Loop:
             step, door = self._doors.get(descriptor, ("", None))
             if door is not None:
                 self.counts.attempt(step, door, descriptor)
-                if self.counts.faults.get(step, 0) >= FAULTS:
+                if self.counts.faults.get(step, 0) >= FAULTS and step != "event":
                     self.forget(descriptor)  # one that fails each time would keep the processor busy for ever
         now_ns = monotonic_ns()
         if self._hunts and now_ns >= self._hunts[0]:
@@ -114,8 +116,8 @@ class Loop:
         until = self._tick_ns
         if self._hunts:
             until = min(until, self._hunts[0])
-        if self.extension.next is None:
-            until = min(until, self._retry_ns or now_ns + RETRY_NS)
+        if self._retry_ns:
+            until = min(until, self._retry_ns)
         if self.invoking is not None:
             until = min(until, self.invoking.until_ns())
         return max(0, (until - now_ns + MS - 1) // MS)
@@ -141,12 +143,13 @@ class Loop:
         self.extension.next = None
         message = exchange.message
         exchange.close()
+        self._retry_ns = monotonic_ns() + RETRY_NS  # after what cannot be understood, not at once
         if message.status != 200:
             self.counts.refuse("event_status_%d" % message.status)
-            self._retry_ns = monotonic_ns() + RETRY_NS
             return
         event = loads(message.body)
         kind = event.get("eventType")
+        self._retry_ns = 0
         if kind == "SHUTDOWN":
             self.over = True
             from coldspan_blackbox.shutdown import shut_down

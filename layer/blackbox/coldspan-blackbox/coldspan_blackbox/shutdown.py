@@ -107,4 +107,4 @@ def _last_flush(loop: "Loop", until_ns: int) -> None:
         loop.serve(max(1, (until_ns - now_ns) // MS))
     if exporter.alive and exporter.flushed < number:
         loop.counts.drop("exporter_late")
-    exporter.refused = exporter.refused or "shutdown"  # its end is no death
+    exporter.refused = exporter.refused or "shutdown"  # it is ended

@@ -14,6 +14,10 @@ XRAY_NAME_CHARS = 200
 XRAY_STRING_CHARS = 250
 XRAY_ANNOTATIONS = 50
 
+# The black box's socket. However small they are, 11 datagrams wait for a reader that has not had its turn, which on one
+# processor is all that a drain can send: net.unix.max_dgram_qlen is 10 unless systemd raises it. So lines are joined.
+EXPORT_DATAGRAM_BYTES = 65_536  # of joined lines; three such fit the sender's buffer, net.core.wmem_default of 212,992
+
 # Lambda quotas: a synchronous response of 6 MB, and 100 bytes that the service allows on top.
 RESPONSE_BYTES = 6_291_556
 

@@ -1,4 +1,4 @@
-"""Hands records to the black box: one datagram each, as they stand on stdout, in whatever process listens there.
+"""Hands records to the black box: one datagram each with its lines as they stand on stdout, to whoever listens there.
 
 Only where COLDSPAN_EXPORT names an exporter. The first line names the format's version; who does not know it refuses.
 """
@@ -37,7 +37,7 @@ class BlackBox(Daemon):
         return FORMAT + b'end\n{"request_id":%s,"pid":%d}' % (dumps(request_id).encode(), getpid())
 
     def send_all(
-        self, waiting: "list[bytes]", clock: "Callable[[], int]", until: int, drop: "Callable[[str], None]"
+        self, waiting: "list[bytes]", clock: "Callable[[], int]", until: int, drop: "Callable[[str, int], None]"
     ) -> None:
         """Send what waits, in its order, and take it off the list. What does not fit stays, for the next drain.
 
@@ -59,15 +59,23 @@ class BlackBox(Daemon):
                 sent += 1
                 self.is_stuck = False
                 if reason and message.startswith(LINE):
-                    drop(reason)
+                    drop(reason, message.count(b"\n"))  # one for each document
         finally:
             del waiting[:sent]
 
 
-def add(waiting: "list[bytes]", lines: "Iterable[bytes]", drop: "Callable[[str], None]") -> None:
-    """Put documents as they stand on stdout, without their newline, behind what waits."""
+def add(waiting: "list[bytes]", lines: "Iterable[bytes]", drop: "Callable[[str, int], None]") -> None:
+    """Put documents as they stand on stdout behind what waits, joined into as few datagrams as their limit allows."""
+    joined: "list[bytes]" = []
     for line in lines:
+        document = line.rstrip(b"\n")
+        if joined and len(joined[-1]) + len(document) < limits.EXPORT_DATAGRAM_BYTES:
+            joined[-1] += b"\n" + document
+        else:
+            joined.append(LINE + document)
+    for message in joined:
         while len(waiting) >= limits.LINES_WAITING:
-            if waiting.pop(0).startswith(LINE):
-                drop("export_buffer_full")
-        waiting.append(LINE + line.rstrip(b"\n"))
+            lost = waiting.pop(0)
+            if lost.startswith(LINE):
+                drop("export_buffer_full", lost.count(b"\n"))
+        waiting.append(message)
