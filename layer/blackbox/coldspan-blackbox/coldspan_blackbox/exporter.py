@@ -35,6 +35,7 @@ class Exporter:
         self.problems: "dict[str, str]" = {}  # exporter -> why it cannot work
         self.restart_ns = 0  # when it is to be started again; 0 never
         self.flushed = 0  # number of the last flush that is done
+        self.answered = 0  # number of the last one that it has answered itself
         self.waiting = 0  # records that it has not sent
         self.sent = 0
 
@@ -112,7 +113,7 @@ class Exporter:
             self._note(told.get("exporters") or {"all": told.get("fault") or self.refused})
         elif kind == b"coldspan/1 flushed":
             self.waiting, self.sent = int(told.get("waiting") or 0), int(told.get("sent") or 0)
-            self.flushed = int(told.get("number") or self._number)
+            self.flushed = self.answered = int(told.get("number") or self._number)
             dropped = told.get("dropped")
             for reason, count in dropped.items() if isinstance(dropped, dict) else ():
                 self._counts.drop(str(reason)[:128], int(count))
