@@ -80,6 +80,7 @@ def start(layer, black_box):
     def starter(url, *, compression="gzip", with_black_box=True, timeout_s=10, **variables):
         environment = {
             "COLDSPAN_EXPORT": "otlp",
+            "COLDSPAN_FLUSH_MS": "10000",  # a machine under load takes more than 50 ms for a first drain
             "COLDSPAN_EXPORT_FLUSH_MS": str(HELD_MS),
             "OTEL_EXPORTER_OTLP_ENDPOINT": url,
             "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
