@@ -50,12 +50,11 @@ process: layer  ## run the suite of fresh interpreters, fork, threads and signal
 	@$(PYTEST) tests/process
 
 .PHONY: e2e
-e2e: layer venv-sam neighbours  ## run the layer on the real emulator (and by sam local, where there is Docker)
+e2e: layer venv-sam neighbours venv-destinations  ## run the layer on the real emulator (and by sam local, where there is Docker)
 	@$(PYTEST) tests/e2e
 
 .PHONY: test-destinations
-test-destinations: venv  ## run the black box's exporters against real receivers, in an environment of their own
-	@.ci/venv .venv-destinations requirements/destinations.txt
+test-destinations: venv venv-destinations  ## run the black box's exporters against real receivers, in an environment of their own
 	@$(PYTEST) tests/destinations
 
 .PHONY: test-aiobotocore
@@ -88,6 +87,10 @@ neighbours: venv
 .PHONY: venv-sam
 venv-sam:
 	@.ci/venv .venv-sam requirements/sam.txt
+
+.PHONY: venv-destinations
+venv-destinations:
+	@.ci/venv .venv-destinations requirements/destinations.txt
 
 .PHONY: clean
 clean:  ## remove what make has made

@@ -1,8 +1,5 @@
 """OTLP to real receivers: what arrives is read back; each is killed, hung and made to refuse in the middle."""
 
-import json
-import os
-import subprocess
 import threading
 import time
 
@@ -10,65 +7,7 @@ import pytest
 
 from support.collector import Collector, attributes
 from support.exporting import ChildProcess, lines
-
-from .conftest import free_port, installed
-
-
-class Oteltap:
-    """oteltap prints each span and each metric as a line of JSON. It takes nothing that is compressed."""
-
-    compression = "none"
-
-    def __init__(self, receiver) -> None:
-        python = installed("bin/python")
-        installed("lib/*/site-packages/oteltap/__main__.py")
-        port = free_port()
-        self.receiver = receiver([python, "-u", "-m", "oteltap", "--port", port], port)
-
-    def names(self):
-        """The names of all spans and metrics that have arrived since the start."""
-        found = []
-        for line in self.receiver.log.read_text().splitlines():
-            if line.startswith("{"):
-                told = json.loads(line)
-                found.append((told.get("name") or told.get("span", told.get("metric", {})).get("name"), line))
-        return [name for name, _ in found]
-
-
-class Rotel:
-    """rotel hands on what it has taken; the collector behind it shows what that was."""
-
-    compression = "gzip"
-
-    def __init__(self, receiver, behind) -> None:
-        agent = installed("lib/*/site-packages/rotel/rotel-agent")
-        libraries = subprocess.run(
-            [installed("bin/python"), "-c", "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        environ = {**os.environ, "LD_LIBRARY_PATH": libraries}  # it is linked with the libpython of its environment
-        tried = subprocess.run([agent, "version"], env=environ, capture_output=True, text=True, check=False)
-        if tried.returncode:
-            pytest.skip(f"rotel does not start with this Python: {tried.stderr.strip()}")
-        port = free_port()
-        command = [agent, "start", "--otlp-http-endpoint", f"127.0.0.1:{port}"]
-        command += ["--otlp-grpc-endpoint", f"127.0.0.1:{free_port()}", "--batch-timeout", "50ms"]
-        command += ["--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-endpoint", behind.url]
-        self.receiver = receiver(command, port, env=environ)
-        self.behind = behind
-
-    def names(self):
-        """The names of all spans and metrics that have been handed on."""
-        metrics = [
-            metric.name
-            for message in self.behind.messages("/v1/metrics")
-            for group in message.resource_metrics
-            for scope in group.scope_metrics
-            for metric in scope.metrics
-        ]
-        return [span.name for span in self.behind.spans()] + metrics
+from support.otlp_receivers import Oteltap, Rotel
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ RECORDER = ROOT / "build" / "recorder"
 BLACKBOX = ROOT / "build" / "blackbox"
 NAME = "coldspan-blackbox"
 REGISTER, NEXT = "/2020-01-01/extension/register", "/2020-01-01/extension/event/next"
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 REFUSED = Reply(202, b'{"errorType":"Telemetry.NotSupported"}')
 
 APP = """
@@ -402,6 +403,19 @@ def test_a_kill_goes_to_the_exporters_too(exporting):
     text = log.read_bytes()
     assert b'"told_by":"black_box"' in text
     assert text.index(b'"told_by":"black_box"') < text.index(b"coldspan/1 shutdown ")
+
+
+def test_a_kill_goes_to_the_exporters_with_its_place_in_the_trace(exporting):
+    """Its span would be a trace of its own, beside the one that everybody looks at."""
+    watched, log = exporting()
+    watched.platform.submit(b'{"do": "exit"}', request_id="r1", deadline_ms=30_000, trace_id=TRACE)
+    watched.platform.wait_exit()
+    (line,) = [text for text in log.read_bytes().splitlines() if b'"told_by":"black_box"' in text]
+    document = json.loads(line.partition(b"coldspan/1 line ")[2])
+    assert (document["parent_id"], document["sampled"]) == ("53995c3f42cd8ad8", True)
+    assert document["trace_id"] == "5759e988bd862e3fe1be46a994272793"
+    (record,) = watched.kills()
+    assert {**record, "parent_id": "53995c3f42cd8ad8", "sampled": True} == document
 
 
 def test_a_process_of_exporters_that_dies_costs_counts_and_nothing_else(exporting):

@@ -2,7 +2,9 @@
 
 import json
 import os
+import select
 import socket
+from concurrent import futures
 
 import pytest
 
@@ -76,6 +78,38 @@ def test_without_a_black_box_each_datagram_is_counted_and_nothing_else_happens(p
     assert run.code == 0
     assert [record["outcome"] for record in run.records] == ["ok", "ok"]
     assert run.records[1]["dropped"] == {"export_send_failed": 2}
+
+
+def test_what_the_queue_has_no_room_for_is_read_in_the_end_and_in_its_order(program, blackbox):
+    """The kernel's own queue, which holds ten: the other half of the lines of an invocation of 20 tools."""
+    api, bound = blackbox
+    found = []
+    with futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(
+            program,
+            """
+            from coldspan import call
+            def handler(event, context):
+                for number in range(20):
+                    with call(f"tool-{number}", "quote"):
+                        pass
+                return 1
+            for _ in range(5):
+                invoke(handler)
+            """,
+            **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api, "COLDSPAN_FLUSH_MS": "10000"},
+        )
+        while not running.done():
+            select.select([bound], [], [], 0.05)
+            found += messages(bound)
+        run = running.result()
+    found += messages(bound)
+    assert [kind for kind, _ in found] == ["hello", *(["line"] * 21 + ["end"]) * 5]
+    sent = [body for kind, body in found if kind == "line"]
+    for body in sent:
+        body.pop("parent_id", None), body.pop("sampled", None)
+    assert sent == run.documents
+    assert [record["dropped"] for record in run.records if "dropped" in record] == []
 
 
 def test_a_record_too_large_for_a_datagram_is_counted(program, blackbox):

@@ -29,13 +29,13 @@ class Exporter:
         self._socket: "Socket | None" = None
         self._restarts = 0
         self._number = 0
-        self._last = 0  # number of the flush after which it ends
         self.pid = 0
         self.ready = False
         self.refused = ""
         self.problems: "dict[str, str]" = {}  # exporter -> why it cannot work
         self.restart_ns = 0  # when it is to be started again; 0 never
         self.flushed = 0  # number of the last flush that is done
+        self.answered = 0  # number of the last one that it has answered itself
         self.waiting = 0  # records that it has not sent
         self.sent = 0
 
@@ -83,7 +83,6 @@ class Exporter:
         if self._socket is None:
             return 0
         self._number += 1
-        self._last = self._number if word == b"shutdown" else 0
         before = sum(self._counts.drops.values())
         self.send(b'coldspan/1 %b\n{"until_ms":%d,"number":%d}' % (word, until_ms, self._number))
         return self._number if sum(self._counts.drops.values()) == before else 0
@@ -114,9 +113,7 @@ class Exporter:
             self._note(told.get("exporters") or {"all": told.get("fault") or self.refused})
         elif kind == b"coldspan/1 flushed":
             self.waiting, self.sent = int(told.get("waiting") or 0), int(told.get("sent") or 0)
-            self.flushed = int(told.get("number") or self._number)
-            if self._last and self.flushed >= self._last:
-                self.refused = self.refused or "shutdown"  # its end, which comes at once, is no death
+            self.flushed = self.answered = int(told.get("number") or self._number)
             dropped = told.get("dropped")
             for reason, count in dropped.items() if isinstance(dropped, dict) else ():
                 self._counts.drop(str(reason)[:128], int(count))

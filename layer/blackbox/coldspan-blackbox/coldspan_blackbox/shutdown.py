@@ -103,8 +103,8 @@ def _last_flush(loop: "Loop", until_ns: int) -> None:
     if exporter is None:
         return
     number = exporter.ask_flush(until_ns // MS, b"shutdown")
+    exporter.refused = exporter.refused or "shutdown"  # its end is no death
     while number and exporter.alive and exporter.flushed < number and (now_ns := monotonic_ns()) < until_ns:
         loop.serve(max(1, (until_ns - now_ns) // MS))
-    if exporter.alive and exporter.flushed < number:
-        loop.counts.drop("exporter_late")
-    exporter.refused = exporter.refused or "shutdown"  # it is ended
+    if exporter.answered < number:
+        loop.counts.drop("exporter_late" if exporter.alive else "exporter_died")
