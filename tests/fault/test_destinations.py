@@ -190,6 +190,7 @@ def test_a_fault_of_the_xray_daemon_costs_one_count_a_datagram_promise_4(
     """The record on stdout leaves once, whatever becomes of the datagram, and tells of it the next time."""
     daemon = Daemon(ADDRESS)
     daemon.socket = Socket(error)
+    trial.patch.setattr(Daemon, "_is_ours", lambda *_: True)
     trial.patch.setattr("coldspan.drain.daemon.getpid", lambda: 0)
     recorder = trial.record(daemon=daemon)
     function = make_function(works.nothing)

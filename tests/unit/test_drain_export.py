@@ -5,7 +5,7 @@ import json
 import pytest
 
 from coldspan.core import limits
-from coldspan.core.record import HTTP
+from coldspan.core.record import HTTP, Invocation
 from coldspan.drain import blackbox as blackbox_module
 from coldspan.drain.blackbox import BlackBox
 from support.runtime_loop import Recorder, Runtime, request
@@ -165,3 +165,18 @@ def test_what_a_box_never_takes_is_bounded_and_counted_promise_4(function, monke
     lost -= sum(b" line" in each[:16] for each in function.box.queue)
     told = function.recorder.told[1].get("export_buffer_full", 0)
     assert told + function.scope.buffer.drops["export_buffer_full"] == lost > 0
+
+
+def test_an_invocation_that_still_runs_is_not_told_as_over(function):
+    """Near its deadline what others have left is sent; the black box would not wait for its own record any more."""
+    function.box.hung = True
+    for _ in range(3):
+        function.invoke(calls=4)
+    function.box.read()
+    function.box.got.clear()
+    running = Invocation("invocation", "running", 1, function.clock.monotonic(), function.clock.wall())
+    function.box.hung = False
+    function.recorder.drain.run(function.recorder.seam, running)
+    function.box.read()
+    assert function.box.told
+    assert ("end", "running") not in function.box.told

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from coldspan.core.links import LINKS, links_of
+from coldspan.core.links import LINKS, LOOKED_AT, links_of
 
 EVENTS = Path(__file__).parents[2] / "events"
 HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
@@ -35,6 +35,22 @@ def test_each_trace_is_named_once_and_at_most_64():
     headers = [HEADER.replace("53995c3f42cd8ad8", f"{number:016x}") for number in range(200)]
     records = [sqs(attributes={"AWSTraceHeader": header}) for header in [*headers, *headers]]
     assert links_of({"Records": records}) == headers[:LINKS]
+
+
+def test_what_is_no_trace_header_does_not_leave_promise_6():
+    """Who sends a message may write anything there, up to 256 KB."""
+    texts = ["x" * 100_000, HEADER + ";" + "x" * 10_000, "the customer's own text"]
+    assert links_of({"Records": [sqs(attributes={"AWSTraceHeader": text}) for text in texts]}) == []
+    attribute = {"traceparent": {"stringValue": TRACEPARENT}}
+    record = sqs(attributes={"AWSTraceHeader": "x"}, messageAttributes=attribute)
+    assert links_of({"Records": [record]}) == [HEADER]
+
+
+def test_of_a_large_batch_the_first_messages_are_looked_at():
+    """It runs before the handler: all of 10,000 would hold it up for 7 ms."""
+    records = [sqs()] * LOOKED_AT + [sqs(attributes={"AWSTraceHeader": HEADER})]
+    assert links_of({"Records": records[1:]}) == [HEADER]
+    assert links_of({"Records": records}) == []
 
 
 @pytest.mark.parametrize("path", sorted(EVENTS.rglob("*.json")), ids=lambda path: str(path.relative_to(EVENTS)))

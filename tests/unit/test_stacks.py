@@ -181,6 +181,19 @@ def test_a_class_of_threads_of_the_customers_is_asked_nothing_promise_2():
     assert Odd.asked == 0
 
 
+def test_a_class_that_stands_in_for_the_interpreters_threads_hides_no_stacks(monkeypatch):
+    """Gevent puts a subclass without a dict of its own there: nothing would be told in its functions."""
+
+    class Green(threading.Thread):
+        pass
+
+    monkeypatch.setattr(threading, "Thread", Green)
+    monkeypatch.delitem(sys.modules, "coldspan.hot.stacks")
+    from coldspan.hot.stacks import take as take_anew
+
+    assert stacks.parse(take_anew(0))[0]["thread"] == "MainThread"
+
+
 def test_no_frame_and_no_value_is_kept():
     """A frame holds all that its variables hold."""
 

@@ -1,5 +1,6 @@
 """The watcher on a fake clock: what it sees in a tick, when it wakes next, and what it undoes."""
 
+import sys
 from _thread import allocate_lock
 
 import pytest
@@ -70,6 +71,7 @@ class World:
 
     def thread(self, run, args):
         self.run = run
+        return 0
 
     def invocation(self, whole_ms, request_id="r1"):
         invocation = Invocation(
@@ -430,6 +432,18 @@ def test_faults_of_ours_are_counted_and_the_next_tick_comes_promise_2(world, mon
     world.watcher.live = lambda: None
     world.tick(10)
     assert world.scope.buffer.errors == {"_arm": 1, "_stacks": 1, "_tick": 1}
+
+
+@pytest.mark.expects_errors("_tick", "_stacks")
+def test_what_cannot_be_loaded_for_stacks_does_not_silence_the_last_words(world, monkeypatch):
+    """What the invocation had open would not be told either."""
+    monkeypatch.delattr("coldspan.hot.stacks", raising=False)
+    monkeypatch.setitem(sys.modules, "coldspan.hot.stacks", None)
+    world.invocation(3_000)
+    world.tick(1_600)
+    assert world.loads == 1
+    world.tick(1_350)
+    assert [request_id for request_id, _ in world.told] == ["r1"]
 
 
 @pytest.mark.expects_drops("watcher_not_started")

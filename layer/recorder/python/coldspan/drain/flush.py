@@ -114,7 +114,7 @@ class Drain:
                     self.buffer.drop("calls_unencodable", lost)
         self._send(until)
         if self.seam.blackbox is not None:
-            self.send_exports(self.seam.blackbox, invocation.request_id, until)
+            self.send_exports(self.seam.blackbox, invocation, until)
         ended = scope.clock()
         self.last_ns = ended - began
         self.carried_ns += ended - self.encoded_ns
@@ -184,13 +184,17 @@ class Drain:
 
         add(self.exports, placed(lines, invocation), self.buffer.drop)
 
-    def _send_exports(self, blackbox: "BlackBox", request_id: str, until: int) -> None:
-        """Send what is exported, and that the invocation is over: what is left for later is not to be waited for."""
-        exports = self.exports
-        exports.append(blackbox.end(request_id))
+    def _send_exports(self, blackbox: "BlackBox", invocation: "Invocation", until: int) -> None:
+        """Send what is exported, and that the invocation is over: what is left for later is not to be waited for.
+
+        Near its deadline, when what others have left is sent, it still runs: then its end is not told.
+        """
+        exports, is_over = self.exports, invocation.closed
+        if is_over:
+            exports.append(blackbox.end(invocation.request_id))
         if self.settings.flush_ns:
             blackbox.send_all(exports, self.scope.clock, until, self.buffer.drop)
-        if exports and not blackbox.send(exports[-1]):
+        if exports and is_over and not blackbox.send(exports[-1]):
             exports.pop()
 
     def _told(self, invocation: "Invocation") -> "Callable[[], None] | None":

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from coldspan.core.stacks import Stack
 
 _OURS = __file__.rpartition("hot/")[0]  # a wrapper of ours is not what a thread is in
-_attributes: "Any" = vars(threading.Thread)["__dict__"].__get__
+# The interpreter's own class: gevent, and others, have one of theirs in its place.
+_Thread: "Any" = next(each for each in type(threading.main_thread()).__mro__ if "__dict__" in vars(each))
+_attributes: "Any" = vars(_Thread)["__dict__"].__get__
 # How each kind of suspended code names its frame and what it waits for.
 _SUSPENDED = {
     CoroutineType: ("cr_frame", "cr_await", "cr_running"),
@@ -79,7 +81,7 @@ def _threads(own: int, loops: "list[Any]") -> "list[Stack]":
 def _name(thread: "Any", ident: int) -> str:
     """A thread's name without asking its class, which may be the customer's."""
     name = None
-    if issubclass(type(thread), threading.Thread):
+    if issubclass(type(thread), _Thread):
         name = _attributes(thread).get("_name")
     return name if type(name) is str and name else "0x%x" % ident
 

@@ -112,7 +112,7 @@ class Watcher:
         self.is_started = True
         before = block_signals()
         try:
-            self.start_thread(self.steps[0], ())
+            self.ident = self.start_thread(self.steps[0], ())  # gevent's get_ident() would give another
         except RuntimeError:  # the customer is at a limit of threads or memory
             self.is_started = False
             self.ended()  # nobody is there to stand in for what was armed
@@ -133,7 +133,7 @@ class Watcher:
         self.wait_ns = self.period_ns
 
     def _run(self) -> None:
-        self.ident, self.task = get_ident(), str(get_native_id())
+        self.task = str(get_native_id())
         try:
             tick = self.steps[1]
             while not self.wake.acquire(True, self.wait_ns / 1e9):
@@ -243,9 +243,8 @@ class Watcher:
         """Load what is needed at the moment itself, while there is time."""
         if not self.loaded:
             self.loaded = True
-            from coldspan.hot import stacks  # noqa: F401
-
             self.tell = self.load()
+            from coldspan.hot import stacks  # noqa: F401
 
     def _near(self, invocation: "Invocation") -> None:
         invocation.deadline_near = True
