@@ -103,7 +103,8 @@ def _last_flush(loop: "Loop", until_ns: int) -> None:
     if exporter is None:
         return
     number = exporter.ask_flush(until_ns // MS, b"shutdown")
-    while number and exporter.alive and exporter.flushed < number and (now_ns := monotonic_ns()) < until_ns:
+    # Not only for the answer: some destinations are told that this was the last, and then the process ends by itself.
+    while number and exporter.alive and (now_ns := monotonic_ns()) < until_ns:
         loop.serve(max(1, (until_ns - now_ns) // MS))
     if exporter.alive and exporter.flushed < number:
         loop.counts.drop("exporter_late")
