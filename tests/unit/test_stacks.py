@@ -188,6 +188,7 @@ def test_a_class_that_stands_in_for_the_interpreters_threads_hides_no_stacks(mon
         pass
 
     monkeypatch.setattr(threading, "Thread", Green)
+    monkeypatch.setattr("coldspan.hot.stacks", None)  # and after the test both are what they were
     monkeypatch.delitem(sys.modules, "coldspan.hot.stacks")
     from coldspan.hot.stacks import take as take_anew
 
