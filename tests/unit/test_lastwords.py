@@ -237,3 +237,10 @@ def test_a_fault_in_one_step_does_not_stop_the_next_promise_2(world, settings, s
     assert scope.buffer.errors == {"send_line": 1}
     assert len(world.datagrams) == 1
     assert world.closed == 1
+
+
+def test_one_that_is_drained_meanwhile_costs_no_fault(world):
+    """It has ended on its own thread, and its trigger is told."""
+    world.invocation.trigger = ""
+    world.words.subsegment(world.invocation)
+    assert len(world.datagrams) == 1
