@@ -198,6 +198,19 @@ def test_what_a_shutdown_has_no_time_for_is_counted(serve):
     hung.gate.set()
 
 
+def test_a_destination_has_the_rest_of_the_time_to_be_told_that_it_was_the_last(serve):
+    """Series without an end would stand for five minutes where nothing is."""
+    destination, left, told = Destination(), threading.Event(), []
+    destination.close = lambda: told.append(left.wait(0.3))
+    served = serve(destination)
+    until_ms = int((time.monotonic() + 5) * 1_000)
+    served.tell(b"coldspan/1 shutdown\n" + json.dumps({"until_ms": until_ms}).encode())
+    served.answer()
+    served.thread.join(5)
+    assert told == [False]
+    assert time.monotonic() * 1_000 < until_ms - 2_000
+
+
 def test_the_end_of_the_main_process_is_the_end_of_this_one(serve):
     """A process would be left over in the environment."""
     destination = Destination()

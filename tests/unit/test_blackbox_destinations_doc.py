@@ -1,4 +1,4 @@
-"""docs/destinations.md says what the code does."""
+"""docs/destinations.md and docs/exporters.md say what the code does."""
 
 import re
 from pathlib import Path
@@ -31,6 +31,17 @@ def test_the_page_names_the_variables_that_the_code_reads():
         for name in re.findall(r'environ\.get\("(COLDSPAN_[A-Z_]+)"', Path(module.__file__).read_text())
     }
     assert variables(PAGE) == read
+
+
+def test_the_page_of_all_exporters_names_the_variables_that_both_processes_read():
+    """What is billed could not be bounded by somebody who does not know how."""
+    read = {
+        name
+        for path in (PACKAGE / "settings.py", PACKAGE / "exporting" / "settings.py")
+        for name in re.findall(r"COLDSPAN_EXPORT\w*", path.read_text())
+    }
+    page = (ROOT / "docs" / "exporters.md").read_text()
+    assert set(re.findall(r"^\| `(COLDSPAN_EXPORT\w*)`", page, re.MULTILINE)) == read
 
 
 def test_the_page_names_our_metrics():

@@ -202,6 +202,45 @@ def test_more_data_points_than_a_request_may_have_are_several_requests(collector
     assert counts == [1_000, 1_000, 1_000, 500]
 
 
+def test_a_signal_that_has_a_batch_does_not_get_its_halves_because_another_was_too_large(collector):
+    """A delta that is sent twice counts twice: 20 invocations would be told as 181."""
+    made = exporter(collector.url, OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=collector.url + "/v1/logs")
+    collector.answers = [400, 200, 413]
+    records = batch(2)
+    assert made.export(records, 10.0).reason == "too_large"
+    first = made.export(records[:2], 10.0)
+    assert (first.state, first.reason, first.refused_count) == (Sent.SENT, "traces_http_400", 2)
+    more = [*records[2:], *batch()]  # the pipeline fills the second half up
+    second = made.export(more, 10.0)
+    assert (second.state, second.reason, second.refused_count) == (Sent.SENT, "traces_http_400", 2)
+    assert [request.path.rpartition("/")[2] for request in collector.requests] == [
+        "traces", "metrics", "logs", "logs", "traces", "metrics", "logs",
+    ]  # fmt: skip
+    counted = [
+        point.as_int
+        for message in collector.messages("/v1/metrics")
+        for metric in message.resource_metrics[0].scope_metrics[0].metrics
+        if metric.name == "faas.invocations"
+        for point in metric.sum.data_points
+    ]
+    assert counted == [2, 1]
+    assert sent(made).state is Sent.SENT
+
+
+def test_metrics_that_are_too_large_are_sent_in_smaller_requests(collector):
+    """What one request has brought must not be brought again by those of half the batch."""
+    points = tuple(Point(f"m{number}", "None", "distribution", (1.0,), {}, 1_795_397_120_187) for number in range(8))
+    records = [Record({}, points, is_invocation=False, size_bytes=1)] * 2
+    collector.answers = [413, 200]
+    made = exporter(collector.url)
+    assert sent(made, records).state is Sent.SENT
+    names = [
+        [metric.name for metric in message.resource_metrics[0].scope_metrics[0].metrics]
+        for message in collector.messages("/v1/metrics")
+    ]
+    assert names[1:] == [["m4", "m5", "m6", "m7"], ["m0", "m1", "m2", "m3"]]
+
+
 ENDPOINTS = {
     "none": ({}, {"traces": "http://localhost:4318/v1/traces", "metrics": "http://localhost:4318/v1/metrics"}),
     "the general one": (

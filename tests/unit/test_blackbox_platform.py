@@ -3,6 +3,8 @@
 import json
 import os
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -295,3 +297,24 @@ def test_every_known_word_for_a_shutdown_is_understood_and_an_unknown_one_is_jus
 def test_the_end_leaves_a_margin_before_the_platforms_deadline(event, left_ms):
     """SIGKILL comes with the deadline: what was not told by then is lost."""
     assert shutdown.left_ms_of(event, 10_000) == left_ms
+
+
+class LastExporter:
+    """Answers the last flush at its first turn, and has ended at its third."""
+
+    alive, flushed, refused, turns = True, 0, "", 0
+
+    def ask_flush(self, until_ms, word):
+        return 1
+
+    def serve(self, timeout_ms):
+        self.turns += 1
+        self.flushed, self.alive = 1, self.turns < 3
+
+
+def test_the_exporters_process_ends_by_itself_where_there_is_time():
+    """Killed with its answer, it could not tell a destination that this was the last."""
+    exporter, counts = LastExporter(), Counts()
+    loop = SimpleNamespace(extension=SimpleNamespace(exporter=exporter), serve=exporter.serve, counts=counts)
+    shutdown._last_flush(loop, time.monotonic_ns() + 10**9)
+    assert (exporter.alive, exporter.turns, exporter.refused, counts.drops) == (False, 3, "shutdown", {})

@@ -8,7 +8,9 @@ import weakref
 
 import pytest
 
+from coldspan import hot
 from coldspan.core import limits, stacks
+from coldspan.hot import stacks as hot_stacks
 from coldspan.hot.stacks import take
 
 
@@ -188,7 +190,7 @@ def test_a_class_that_stands_in_for_the_interpreters_threads_hides_no_stacks(mon
         pass
 
     monkeypatch.setattr(threading, "Thread", Green)
-    monkeypatch.setattr("coldspan.hot.stacks", None)  # and after the test both are what they were
+    monkeypatch.setattr(hot, "stacks", hot_stacks)  # the import sets it, too: both are put back
     monkeypatch.delitem(sys.modules, "coldspan.hot.stacks")
     from coldspan.hot.stacks import take as take_anew
 

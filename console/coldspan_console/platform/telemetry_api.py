@@ -34,7 +34,7 @@ NOT_SUPPORTED = refusal("Telemetry.NotSupported", "Telemetry API is not supporte
 
 
 class TelemetryApi:
-    """The route /2022-07-01/telemetry, and what it sends. `answer` replaces the answer to every subscription.
+    """The route /2022-07-01/telemetry, and what it sends. `scripted` replaces the answer to every subscription.
 
     The host sandbox.localdomain is this machine's loopback. Events of an environment from before a subscription are
     delivered with it.

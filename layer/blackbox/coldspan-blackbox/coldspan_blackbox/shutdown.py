@@ -104,7 +104,8 @@ def _last_flush(loop: "Loop", until_ns: int) -> None:
         return
     number = exporter.ask_flush(until_ns // MS, b"shutdown")
     exporter.refused = exporter.refused or "shutdown"  # its end is no death
-    while number and exporter.alive and exporter.flushed < number and (now_ns := monotonic_ns()) < until_ns:
+    # Not only for the answer: some destinations are told that this was the last, and then the process ends by itself.
+    while number and exporter.alive and (now_ns := monotonic_ns()) < until_ns:
         loop.serve(max(1, (until_ns - now_ns) // MS))
     if exporter.answered < number:
         loop.counts.drop("exporter_late" if exporter.alive else "exporter_died")

@@ -120,6 +120,7 @@ class Child:
         self._sent_told = 0
         self._flush: tuple[Any, float] | None = None  # number and end of the flush that is to be answered
         self._ending = False
+        self._leave_by_s = 0.0  # until when a destination may be told that this was the last
         self._looked = 0
         for pipeline in self.pipelines.values():
             pipeline.start()
@@ -181,7 +182,9 @@ class Child:
             told = json.loads(body)
             self._begin_flush(told.get("number"), told["until_ms"] / 1_000 - ANSWER_S)
         elif kind == b"shutdown":
-            self._end(json.loads(body)["until_ms"] / 1_000 - 2 * ANSWER_S)
+            until_s = json.loads(body)["until_ms"] / 1_000
+            self._leave_by_s = until_s - ANSWER_S
+            self._end(until_s - 2 * ANSWER_S)
         else:
             self._count("message_unknown")
 
@@ -252,8 +255,9 @@ class Child:
         """End the pipelines; one that hangs is left to the exit of the process."""
         for pipeline in self.pipelines.values():
             pipeline.close()
+        until_s = max(self._leave_by_s, time.monotonic() + ANSWER_S)
         for pipeline in self.pipelines.values():
-            pipeline.join(ANSWER_S)
+            pipeline.join(max(until_s - time.monotonic(), 0.0))
         os.close(self._settled)
 
 

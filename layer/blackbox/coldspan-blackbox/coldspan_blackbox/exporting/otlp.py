@@ -23,6 +23,7 @@ DATA_POINTS = 1_000  # a request. Source: CloudWatch user guide, "OTLP Endpoints
 # OTLP specification, "Failures" (1.5): these and no others are to be sent again.
 AGAIN = frozenset((429, 502, 503, 504))
 _REFUSED_TOO_LARGE = 413
+_SPLIT = frozenset(("too_large", "unencodable"))  # refusals after which the pipeline tries the halves of the batch
 
 
 @dataclass(slots=True)
@@ -35,7 +36,10 @@ class _Signal:
 
 
 class OtlpExporter:
-    """Sends each batch as one request a signal. A batch of which one signal has arrived is not sent twice for that."""
+    """Sends each batch as one request a signal. A batch of which one signal has arrived is not sent twice for that.
+
+    That holds for its halves, too, where another signal was too large: a delta that is sent twice counts twice.
+    """
 
     name = "otlp"
 
@@ -48,20 +52,52 @@ class OtlpExporter:
         self._batch: Sequence[Record] = ()
         self._done: dict[str, Result] = {}
         self._unsent_metrics: list[Any] = []  # of this batch, where one request cannot hold them all
+        # Signal -> by id: records of a batch that was split which it is done with, and why it refused them.
+        self._settled: dict[str, dict[int, tuple[Record, str]]] = {}
 
     def export(self, records: Sequence[Record], timeout_s: float) -> Result:
         """Send a batch, all signals within the one timeout."""
         until_s = time.monotonic() + timeout_s
         if records is not self._batch:
             self._batch, self._done, self._unsent_metrics = records, {}, []
+            if not any(id(record) in settled for settled in self._settled.values() for record in records):
+                self._settled = {}
         for signal in self._signals:
             if signal.name not in self._done:
-                result = self._send(signal, records, until_s)
-                if result.state is Sent.RETRY or (result.reason in {"too_large", "unencodable"} and len(records) > 1):
+                result = self._send_unsettled(signal, records, until_s)
+                if result.state is Sent.RETRY:
+                    return result
+                if result.reason in _SPLIT and len(records) > 1:
+                    self._settle(records)
                     return result
                 self._done[signal.name] = result
         self._batch = ()
+        for settled in self._settled.values():
+            for record in records:
+                settled.pop(id(record), None)
         return _together(self._done, len(records))
+
+    def _settle(self, records: Sequence[Record]) -> None:
+        """Remember for each signal that is done what became of these."""
+        for name, result in self._done.items():
+            refusal = result.reason if result.state is Sent.REFUSED else ""
+            settled = self._settled.setdefault(name, {})
+            for record in records:
+                settled.setdefault(id(record), (record, refusal))
+
+    def _send_unsettled(self, signal: _Signal, records: Sequence[Record], until_s: float) -> Result:
+        """Send what this signal does not have; the answer is one for all."""
+        settled = self._settled.get(signal.name, {})
+        todo = [record for record in records if id(record) not in settled] if settled else records
+        refusals = [settled[id(record)][1] for record in records if id(record) in settled]
+        refusal = next(filter(None, refusals), "")
+        if not todo:
+            return Result(Sent.REFUSED, refusal) if refusal else Result(Sent.SENT)
+        result = self._send(signal, todo, until_s)
+        if not refusal or result.state is not Sent.SENT:
+            return result
+        refused_count = result.refused_count + sum(map(bool, refusals))
+        return Result(Sent.SENT, result.reason or f"{signal.name}_{refusal}", refused_count=refused_count)
 
     def _send(self, signal: _Signal, records: Sequence[Record], until_s: float) -> Result:
         signal.transport.until_s = until_s
@@ -85,12 +121,16 @@ class OtlpExporter:
 
         result = Result(Sent.SENT)
         waiting = self._unsent_metrics = self._unsent_metrics or self._metrics.of(records)
+        most = DATA_POINTS
         while waiting:
             first, points = len(waiting) - 1, len(waiting[-1].data.data_points)
-            while first and points + len(waiting[first - 1].data.data_points) <= DATA_POINTS:
+            while first and points + len(waiting[first - 1].data.data_points) <= most:
                 first -= 1
                 points += len(waiting[first].data.data_points)
             one = _sent(signal, metrics_data(waiting[first:], self.resource), points, len(records))
+            if one.reason == "too_large" and len(waiting) - first > 1:
+                most = points // 2
+                continue
             if one.state is not Sent.SENT:
                 return one
             result = one if one.refused_count else result
