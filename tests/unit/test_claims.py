@@ -180,6 +180,24 @@ def test_what_a_process_was_killed_over_making_is_deleted_after_a_minute(folder,
     assert names(folder) == ["2-b.journal.new"]
 
 
+def test_files_of_the_functions_own_are_never_deleted_promise_2(folder, claimed):
+    """COLDSPAN_JOURNAL_DIR may name a folder that it uses too."""
+    theirs = [
+        "ledger.journal",
+        "orders-7.journal",
+        "state.new",
+        "7-state.new",
+        "a.claimed",
+        "1-b.journal.old",
+        "1-.journal",
+    ]
+    for name in theirs:
+        leave(folder, name, age_s=1_000, text="theirs")
+    assert claimed() == []
+    assert thin(str(folder), 0) == 0
+    assert names(folder) == sorted(theirs)
+
+
 def test_the_oldest_beyond_the_most_are_deleted_and_counted(folder, claimed):
     """Where every process is killed before it can tell, their journals would fill the function's /tmp."""
     for number in range(30):

@@ -55,7 +55,7 @@ def running(serial=MINE, request_id="r1", deadline_ms=3_000, wall_ms=0):
 
 def judge(dead, now_ms, **evidence):
     """(outcome, error type, ms from the beginning to the death, signs) of the last invocation."""
-    told = post_mortem(dead, Evidence(START_NS + now_ms * MS, EPOCH_NS + now_ms * MS, **evidence))
+    told = post_mortem(dead, Evidence(START_NS + now_ms * MS, **evidence))
     invocation, _, facts = told[-1]
     died_ms = (invocation.end_ns - invocation.start_ns) / MS
     return invocation.outcome, invocation.error_type, round(died_ms), facts.get("evidence")
@@ -302,7 +302,7 @@ def test_an_invocation_that_had_ended_is_told_as_it_ended(outcome, error_type):
     evidence = {"reason": "timeout", "error_type": "Sandbox.Timedout", "signal": 9, "max_memory_mb": 128}
     found = judge(ended(outcome, error_type), 90_000, **evidence)
     assert found == (outcome, error_type, 25, None)
-    ((invocation, _, facts),) = post_mortem(ended(outcome, error_type), Evidence(0, 0))
+    ((invocation, _, facts),) = post_mortem(ended(outcome, error_type), Evidence(0))
     assert (facts["recovered"], invocation.response_bytes) == (True, 17)
 
 
@@ -315,7 +315,7 @@ def test_a_memory_error_that_the_process_outlived_stays_an_error():
     """A request that asked for too much is the handler's error: the next one was served."""
     dead = ended("error", "MemoryError")
     dead.invocations.append(DeadInvocation(running(MINE + 1, "r2"), "", 0))
-    first, second = post_mortem(dead, Evidence(START_NS + 90_000 * MS, EPOCH_NS))
+    first, second = post_mortem(dead, Evidence(START_NS + 90_000 * MS))
     assert (first[0].outcome, first[2]["recovered"]) == ("error", True)
     assert second[0].outcome == OUT_OF_MEMORY  # by the last sample
     assert "recovered" not in second[2]
@@ -326,7 +326,7 @@ def test_every_invocation_of_a_dead_process_is_told_each_by_its_own(scope):
     dead = ended("ok")
     dead.invocations.append(DeadInvocation(running(MINE + 1, "r2"), "", 0))
     dead.stacks, dead.stacks_of = STACKS, MINE + 1
-    told = post_mortem(dead, Evidence(START_NS + 90_000 * MS, EPOCH_NS))
+    told = post_mortem(dead, Evidence(START_NS + 90_000 * MS))
     assert [(one.request_id, one.outcome, "stacks" in facts) for one, _, facts in told] == [
         ("r1", "ok", False), ("r2", "timeout", True),
     ]  # fmt: skip
@@ -336,7 +336,7 @@ def test_a_process_that_had_nothing_to_tell_is_told_by_nothing():
     """Every idle environment's end would be a record."""
     dead = dead_process()
     dead.invocations = []
-    assert post_mortem(dead, Evidence(0, 0)) == []
+    assert post_mortem(dead, Evidence(0)) == []
 
 
 # --- the records ----------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def killed(scope, tmp_path, fake_clock):
     dead = recording.read()
     recording.close()
     fake_clock.advance(s=60)
-    return dead, Evidence(fake_clock.monotonic_ns, fake_clock.wall_ns)
+    return dead, Evidence(fake_clock.monotonic_ns)
 
 
 def test_the_record_of_a_killed_invocation_says_what_was_in_flight_and_since_when(killed):
@@ -427,7 +427,7 @@ def test_what_nobody_measured_is_not_told_as_zero(killed):
 def test_only_a_timeout_counts_as_one_and_all_count_as_errors(outcome):
     """An alarm on timeouts would ring for crashes."""
     word = next(word for word, meaning in BY_WORD.items() if meaning == outcome)
-    ((invocation, results, facts),) = post_mortem(dead_process(), Evidence(START_NS + 5_000 * MS, 0, error_type=word))
+    ((invocation, results, facts),) = post_mortem(dead_process(), Evidence(START_NS + 5_000 * MS, error_type=word))
     (line,) = EmfEncoder("coldspan", "orders").invocation_lines(invocation, results, facts)
     values = {fact.name: fact.values for fact in validate_emf(line)}
     assert (values["Error"], values["Timeout"]) == ((1,), (int(outcome == TIMEOUT),))
@@ -457,7 +457,7 @@ def test_calls_that_the_journal_had_no_room_for_are_told_as_a_number(scope, tmp_
         recording.call()
     dead = recording.read()
     recording.close()
-    ((_, results, facts),) = post_mortem(dead, Evidence(fake_clock.monotonic_ns, 0))
+    ((_, results, facts),) = post_mortem(dead, Evidence(fake_clock.monotonic_ns))
     assert facts["calls_overwritten"] + len(results) == 500
 
 
@@ -518,7 +518,7 @@ def test_whatever_a_journal_says_the_lines_and_segments_are_legal(file, edits, n
     dead = read(bytes(damaged))
     assert dead is not None
     evidence = Evidence(
-        now_ns, 0, at_once=at_once, reason=reason, error_type=word, signal=numbers[0], max_memory_mb=numbers[1]
+        now_ns, at_once=at_once, reason=reason, error_type=word, signal=numbers[0], max_memory_mb=numbers[1]
     )
     emf, xray = EmfEncoder("coldspan", "orders"), XRayEncoder("orders")
     for invocation, results, facts in post_mortem(dead, evidence):

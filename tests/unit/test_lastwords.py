@@ -237,3 +237,11 @@ def test_a_fault_in_one_step_does_not_stop_the_next_promise_2(world, settings, s
     assert scope.buffer.errors == {"send_line": 1}
     assert len(world.datagrams) == 1
     assert world.closed == 1
+
+
+def test_one_that_is_drained_meanwhile_costs_no_fault(world, settings):
+    """It has ended on its own thread, and its trigger is told."""
+    settings.xray_address = "127.0.0.1:2000"
+    world.invocation.trigger = ""
+    world.words.subsegment(world.invocation)
+    assert len(world.datagrams) == 1

@@ -86,7 +86,7 @@ class Deaths:
             return []
 
     def _tell(self, claimed: "Any", died_ns: int, reason: str, more: "dict[str, Any]") -> int:
-        from time import monotonic_ns, time_ns
+        from time import monotonic_ns
 
         from coldspan.core.journal import read
         from coldspan.core.killed import Evidence, is_without_trace, post_mortem
@@ -107,10 +107,8 @@ class Deaths:
         if about and duration_ms:  # more exact than the moment at which it was noticed
             start_ns = dead.invocations[ids.index(about.request_id)].invocation.start_ns
             died_ns = min(died_ns or monotonic_ns(), start_ns + int(duration_ms * 1e6))
-        now_ns = monotonic_ns()
         evidence = Evidence(
-            died_ns or now_ns,
-            time_ns() - (now_ns - died_ns if died_ns else 0),
+            died_ns or monotonic_ns(),
             at_once=bool(died_ns),
             reason="timeout" if timed_out else reason,
             error_type=_death(about.facts.get("error_type", "")) if about else "",

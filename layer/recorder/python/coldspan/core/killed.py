@@ -42,18 +42,17 @@ LINGERS_NS = 3_000_000_000  # how long after its deadline a process may still be
 class Evidence:
     """What the one who reports a dead process knows of its end; everything may be unknown.
 
-    `now_ns` and `wall_ns` are this moment by CLOCK_MONOTONIC and by the wall clock. All else is about the invocation
-    `request_id` ("" means about whichever was running), and nothing of it is taken for any other: `at_once` says that
-    the process died just now, `reason` is the shutdown's ("timeout", "failure", "spindown" or ""), `error_type`,
-    `signal` and `max_memory_mb` are the platform's words.
+    `now_ns` is this moment by CLOCK_MONOTONIC, or that of the death. All else is about the invocation `request_id` (""
+    means about whichever was running), and nothing of it is taken for any other: `at_once` says that the process died
+    just now, `reason` is the shutdown's ("timeout", "failure", "spindown" or ""), `error_type`, `signal` and
+    `max_memory_mb` are the platform's words.
     """
 
-    __slots__ = ("at_once", "error_type", "max_memory_mb", "now_ns", "reason", "request_id", "signal", "wall_ns")
+    __slots__ = ("at_once", "error_type", "max_memory_mb", "now_ns", "reason", "request_id", "signal")
 
     def __init__(
         self,
         now_ns: int,
-        wall_ns: int,
         *,
         at_once: bool = False,
         reason: str = "",
@@ -63,7 +62,6 @@ class Evidence:
         request_id: str = "",
     ) -> None:
         self.now_ns = now_ns
-        self.wall_ns = wall_ns
         self.at_once = at_once
         self.reason = reason
         self.error_type = error_type
@@ -92,7 +90,7 @@ def is_without_trace(outcome: str, facts: "dict[str, Any]") -> bool:
 def _tell(dead: "Dead", each: "DeadInvocation", evidence: Evidence, is_last: bool) -> "Told":
     invocation = each.invocation
     about_this = evidence.request_id in ("", invocation.request_id)
-    known = evidence if about_this else Evidence(evidence.now_ns, evidence.wall_ns)
+    known = evidence if about_this else Evidence(evidence.now_ns)
     facts: "dict[str, Any]" = {"pid": dead.pid}
     if not invocation.outcome:
         outcome, died_ns, signs = _cause(dead, each, known)

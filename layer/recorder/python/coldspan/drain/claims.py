@@ -159,15 +159,23 @@ def _by_age(folder: str) -> "Iterable[str]":
         return ()
     aged = []
     for name in names:
+        kind = _kind(name)
         try:
-            if name.endswith((SUFFIX, CLAIMED)):
+            if kind in (SUFFIX, SUFFIX + CLAIMED):
                 aged.append((os.stat(folder + "/" + name).st_mtime_ns, name))
-            elif name.endswith(NEW) and time_ns() - os.stat(folder + "/" + name).st_mtime_ns > NEW_NS:
+            elif kind == SUFFIX + NEW and time_ns() - os.stat(folder + "/" + name).st_mtime_ns > NEW_NS:
                 os.unlink(folder + "/" + name)
         except OSError as error:  # one that is gone by now
             if raised_by_signal(error):
                 raise
     return [name for _, name in sorted(aged)]
+
+
+def _kind(name: str) -> str:
+    """How the name of a journal ends; "" for all other names: the folder may be one that the function uses too."""
+    pid, _, rest = name.partition("-")
+    number, dot, end = rest.partition(".")
+    return dot + end if pid.isdecimal() and number and not number.strip("0123456789abcdef") else ""
 
 
 def _lock(path: str) -> int:

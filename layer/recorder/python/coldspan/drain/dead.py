@@ -19,7 +19,7 @@ def tell(drain: "Drain", claimed: "Claimed") -> None:
     """Queue the records of a dead process's invocations. Its journal is deleted once the last of them has left."""
     scope, settings = drain.scope, drain.settings
     dead = read(claimed.data())
-    told = post_mortem(dead, Evidence(scope.clock(), scope.wall())) if dead is not None else []
+    told = post_mortem(dead, Evidence(scope.clock())) if dead is not None else []
     lines: "list[tuple[Any, bytes, Any]]" = []
     for invocation, results, more in told:
         facts = {**drain.facts, **more, "told_by": "next_init"}

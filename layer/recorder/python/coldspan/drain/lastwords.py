@@ -153,7 +153,7 @@ def _as_it_is(invocation: "Invocation") -> "Invocation":
     copy.tenant_id = invocation.tenant_id
     copy.annotations = dict(invocation.annotations) if invocation.annotations else None
     copy.open = dict(invocation.open)
-    if invocation.trigger is not None:
+    if invocation.trigger:  # not "", which it is once it has been drained
         copy.trigger = invocation.trigger[0]
     return copy
 
