@@ -13,7 +13,7 @@ from coldspan_blackbox import memory, shutdown
 from coldspan_blackbox.counts import TOLD_EVERY_NS, Counts
 from coldspan_blackbox.datagrams import DATAGRAM_BYTES, Receiver, bind
 from coldspan_blackbox.exporter import RESTARTS, Exporter
-from coldspan_blackbox.invoking import MS, Invoking
+from coldspan_blackbox.invoking import MS, PROCESSES, Invoking
 from coldspan_blackbox.lines import Lines
 from coldspan_blackbox.memory import Threshold
 from coldspan_blackbox.restarts import Restarts
@@ -396,6 +396,37 @@ def test_a_flush_that_is_not_answered_is_waited_for_until_its_time_and_never_pas
     assert not done(invoking)
     invoking.clock.now_ms += 401
     assert done(invoking)
+
+
+def test_a_process_of_exporters_that_never_answers_is_waited_for_three_times(invoking):
+    """One that is stuck would cost each invocation a second, as long as the environment lives."""
+    invoking.receiver.pids.append(os.getpid())
+    held = []
+    for number in range(1, 8):
+        if number == 6:  # it has answered after all
+            invoking.exporter.flushed = len(invoking.exporter.asked)
+        begin(invoking, f"r{number}")
+        invoking.receiver.lines.append(b"coldspan/1 line\n{}")
+        invoking.receiver.ended.append(f"r{number}")
+        invoking.receive()
+        held.append(not done(invoking))
+        invoking.clock.now_ms += 1_001
+        assert done(invoking)
+    assert held == [True, True, True, False, False, True, True]
+
+
+def test_a_process_that_says_hello_again_and_again_costs_one_descriptor(invoking, monkeypatch):
+    """Without descriptors the platform's next event cannot be asked for."""
+    invoking.receiver.pids += [os.getpid()] * 50
+    invoking.receive()
+    assert list(invoking._alive.values()) == [os.getpid()]
+    opened = iter(range(1_000, 2_000))
+    monkeypatch.setattr("coldspan_blackbox.invoking.posix.pidfd_open", lambda _: next(opened))
+    invoking.receiver.pids += range(5_000, 5_300)
+    invoking.receive()
+    assert len(invoking._alive) == PROCESSES
+    for descriptor in [each for each in invoking._alive if each >= 1_000]:
+        del invoking._alive[descriptor]
 
 
 @pytest.mark.parametrize("end", ["deadline", "death", "platform"])

@@ -18,6 +18,8 @@ MS = 1_000_000
 MARGIN_MS = 100  # before the deadline: to overrun it would make a timeout of a success
 ENDED_IDS = 16  # ends that came before their beginning: the runtime gets the event at the same time as we do
 FOREVER_NS = 1 << 62
+UNANSWERED = 3  # flushes in a row, after which nobody waits for an exporters' process until it has answered
+PROCESSES = 128  # whose death is watched: a descriptor each, and anybody in the sandbox may say hello
 
 
 class Invoking:
@@ -38,6 +40,8 @@ class Invoking:
         self._deadline_ns = 0
         self._held = 0  # number of the flush that is waited for
         self._held_until_ns = 0
+        self._number = 0  # of the last flush
+        self._unanswered = 0  # flushes that were waited for in vain, one after the other
         self._flushed_ms = 0.0
         self._unsent = 0  # messages since the last flush
         if self._receiver is not None:
@@ -86,6 +90,8 @@ class Invoking:
 
     def _hello(self, pid: int) -> None:
         self._known = True
+        if pid in self._alive.values() or len(self._alive) >= PROCESSES:
+            return
         try:
             descriptor = posix.pidfd_open(pid)
         except OSError:
@@ -131,8 +137,11 @@ class Invoking:
             self._end(at_end=False)
         if self._held:
             exporter = self._exporter
-            if exporter is None or exporter.flushed >= self._held or now_ns >= self._held_until_ns:
+            if exporter is None or exporter.flushed >= self._held:
                 self._held = 0
+            elif now_ns >= self._held_until_ns:
+                self._held = 0
+                self._unanswered += 1
         return not self.request_id and not self._held
 
     def until_ns(self) -> int:
@@ -164,13 +173,16 @@ class Invoking:
             return
         now_ns = monotonic_ns()
         until_ns = now_ns + self._flush_ms * MS
-        if flush.hold:
+        if exporter.flushed >= self._number:
+            self._unanswered = 0
+        hold = flush.hold and self._unanswered < UNANSWERED
+        if hold:
             until_ns = min(until_ns, self._deadline_ns)
         number = exporter.ask_flush(until_ns // MS)
         if not number:
             return
-        self._flushed_ms, self._unsent = now_ms, 0
-        if flush.hold:
+        self._flushed_ms, self._unsent, self._number = now_ms, 0, number
+        if hold:
             self._held, self._held_until_ns = number, until_ns
 
     def look(self, now_ns: int) -> None:

@@ -92,28 +92,32 @@ class Message:
         return not self.fault
 
     def _chunks(self) -> None:
-        """Join the chunks that have arrived whole."""
-        while True:
-            size, end, rest = self._data.partition(b"\r\n")
-            if not end:
-                if len(size) > HEAD_BYTES:
-                    self.fault = "bad_chunk"
-                return
+        """Join the chunks that have arrived whole. What has arrived is copied once, however small they are."""
+        data, at, parts = self._data, 0, []
+        left = self._most - len(self.body)
+        while (end := data.find(b"\r\n", at)) >= 0:
+            begin = end + 2
             try:
-                length = int(size.partition(b";")[0].strip(), 16)
+                length = int(data[at:end].partition(b";")[0].strip(), 16)
             except ValueError:
                 length = -1
             if length < 0:
                 self.fault = "bad_chunk"
-            elif length + len(self.body) > self._most:
+            elif length > left:
                 self.fault = "too_large"
             elif not length:
-                self.done = rest.startswith(b"\r\n") or b"\r\n\r\n" in rest
-            elif len(rest) >= length + 2:
-                self.body += rest[:length]
-                self._data = rest[length + 2 :]
+                self.done = data.startswith(b"\r\n", begin) or data.find(b"\r\n\r\n", begin) >= 0
+            elif len(data) >= begin + length + 2:
+                parts.append(data[begin : begin + length])
+                left -= length
+                at = begin + length + 2
                 continue
-            return
+            break
+        else:
+            if len(data) - at > HEAD_BYTES:
+                self.fault = "bad_chunk"
+        self.body += b"".join(parts)
+        self._data = data[at:]
 
 
 def request(method: str, path: str, host: str, headers: "dict[str, str]", body: bytes = b"") -> bytes:
