@@ -302,14 +302,14 @@ def test_the_end_leaves_a_margin_before_the_platforms_deadline(event, left_ms):
 class LastExporter:
     """Answers the last flush at its first turn, and has ended at its third."""
 
-    alive, flushed, refused, turns = True, 0, "", 0
+    alive, answered, refused, turns = True, 0, "", 0
 
     def ask_flush(self, until_ms, word):
         return 1
 
     def serve(self, timeout_ms):
         self.turns += 1
-        self.flushed, self.alive = 1, self.turns < 3
+        self.answered, self.alive = 1, self.turns < 3
 
 
 def test_the_exporters_process_ends_by_itself_where_there_is_time():
