@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -194,6 +195,22 @@ def test_a_kill_is_told_before_the_environment_comes_back(beside, do, outcome, r
     watched.platform.invoke(request_id="after")
     assert len(watched.kills()) == 1
     assert [found["start"] for found in watched.with_metric("Duration")][-1] == "cold"
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["both layers", "the recorder"])
+def test_the_block_of_the_page_shows_a_kill(tmp_path, capsys, monkeypatch, both):
+    """docs/blackbox.md: the way to see a kill told without an account, as it stands there."""
+    page = (ROOT / "docs" / "blackbox.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "fn").mkdir()
+    (tmp_path / "fn" / "app.py").write_text("import time\n\ndef handler(event, context):\n    time.sleep(2)\n")
+    (tmp_path / "build").symlink_to(ROOT / "build")
+    monkeypatch.chdir(tmp_path)
+    block = block if both else block.replace('(Path("build/blackbox"),)', "()")
+    exec(compile(block, "blackbox.md", "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out.strip()
+    expected = re.findall(r"`((?:black_box|next_init) timeout \[[^`]*)`", page)
+    assert printed.startswith(expected[not both].removesuffix("..."))
 
 
 def test_a_handlers_own_error_is_no_kill(beside):

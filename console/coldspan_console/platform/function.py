@@ -29,7 +29,7 @@ class Function:
 
     `task` becomes /var/task, `layer` /opt, `runtime` /var/runtime. `more_layers` are laid over `layer`, in their order.
     The runtime's folder holds the start scripts and may hold an awslambdaric of its own; when it has none, that of
-    `python`'s site-packages is used.
+    `python`'s site-packages is used. Paths may be relative: they are taken from the current folder of its making.
     """
 
     task: Path
@@ -45,6 +45,13 @@ class Function:
     init_type: str = "on-demand"
     max_concurrency: "int | None" = None  # Managed Instances: so many workers
     environment: "Mapping[str, str]" = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make its paths absolute: they are read by processes that run in other folders."""
+        for name in ("task", "layer", "python", "runtime"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, path.absolute())
+        object.__setattr__(self, "more_layers", tuple(path.absolute() for path in self.more_layers))
 
     @property
     def layers(self) -> "tuple[Path, ...]":
