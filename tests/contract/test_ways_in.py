@@ -115,6 +115,9 @@ def test_the_function_sees_the_environment_and_search_path_it_would_see_without_
     for name in ("AWS_LAMBDA_RUNTIME_API", "AWS_XRAY_DAEMON_ADDRESS"):  # other ports
         del bare[name], layered[name]
     layered.pop("AWS_LAMBDA_EXEC_WRAPPER", None)
+    journals = [path for path in layered["files"] if path.endswith(".journal")]
+    assert 1 <= len(journals) <= 2  # before Python 3.13 a map keeps a descriptor of its own
+    layered["files"] = [path for path in layered["files"] if path not in journals]
     assert layered == bare
 
 

@@ -56,6 +56,7 @@ class Served:
         self.near.settimeout(20)
         self.far = far
         made = {each.name: each for each in destinations}
+        settings = {"memory_bytes": 1 << 40, **settings}  # the process is the test runner, which holds much
         self.child = Child(far, sender(far), made, Settings(**settings), Limits(batch_records=1_000))
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
