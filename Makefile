@@ -6,6 +6,7 @@ export PYTHON
 
 PY := .venv/bin/python
 ARGS ?=
+SUITES ?= tests/unit tests/contract tests/fault tests/process
 PYTEST := $(PY) -m pytest $(ARGS)
 recorder_sources := $(shell find layer/recorder -name __pycache__ -prune -o -type f -print)
 blackbox_sources := $(shell find layer/blackbox -name __pycache__ -prune -o -type f -print)
@@ -63,9 +64,9 @@ test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pi
 	@.venv-aiobotocore/bin/python -m pytest $(ARGS) $(or $(shell find tests -name 'test_*aiobotocore*.py'),tests/aiobotocore)
 
 .PHONY: test-python
-test-python:  ## run unit, contract, fault and process under another Python: VERSION=3.12
+test-python:  ## run unit, contract, fault and process (or SUITES) under another Python: VERSION=3.12
 	@.ci/venv .venv-$(VERSION) requirements/test.txt $(VERSION)
-	@.venv-$(VERSION)/bin/python -m pytest $(ARGS) tests/unit tests/contract tests/fault tests/process
+	@.venv-$(VERSION)/bin/python -m pytest $(ARGS) $(SUITES)
 
 .PHONY: bench
 bench: layer  ## measure coldspan and its peers side by side; results go to bench/results

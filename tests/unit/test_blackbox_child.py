@@ -225,7 +225,7 @@ def test_the_end_of_the_main_process_is_the_end_of_this_one(serve):
 
 def test_too_much_memory_costs_the_older_half(serve, monkeypatch):
     """The kernel would end the process, and all would be lost."""
-    monkeypatch.setattr(child_module, "_rss_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(child_module, "_rss_bytes", lambda: 1 << 41)
     monkeypatch.setattr(child_module, "LOOK_EVERY", 10)
     served = serve(Destination())
     served.tell(*lines_once[:1] * 20)
