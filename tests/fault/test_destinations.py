@@ -148,8 +148,14 @@ class Socket:
             raise self.error
         self.sent.append(datagram)
 
+    def fileno(self):
+        """No descriptor: it is not ours to close."""
+        raise OSError(errno.EBADF, "no descriptor")
+
     def close(self):
         """Nothing to close."""
+
+    detach = close
 
 
 def lost_to(reason, *errors):
