@@ -132,3 +132,12 @@ def test_without_a_trace_a_kill_is_exported_as_it_stands_in_the_log(process, wat
     process.close()
     watching.tell()
     assert watching.exported == watching.written
+
+
+def test_a_kill_has_the_facts_of_the_function_as_every_record_has_promise_4(process, watching):
+    """A query by version would miss the invocations that were killed."""
+    watching.settings.version, watching.settings.memory_mb = "7", 512
+    process.begin("r1")
+    process.close()
+    (record,) = watching.tell()
+    assert (record["function_version"], record["memory_mb"]) == ("7", 512)

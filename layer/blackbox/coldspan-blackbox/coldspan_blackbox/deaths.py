@@ -119,7 +119,7 @@ class Deaths:
         encoder = self._emf()
         told = post_mortem(dead, evidence)
         for invocation, results, found in told:
-            facts = {**found, **more, "told_by": "black_box"}
+            facts = {**self._facts(), **found, **more, "told_by": "black_box"}
             request = requests.get(invocation.request_id)
             if request is not None and request.facts:
                 facts["platform"] = dict(request.facts)
@@ -134,6 +134,10 @@ class Deaths:
             self._counts.refusals[name] = self._counts.refusals.get(name, 0) + count
         encoder.drops.clear()
         return len(told)
+
+    def _facts(self) -> "dict[str, Any]":
+        """What the recorder says of the function in each record."""
+        return {"function_version": self._settings.version, "memory_mb": self._settings.memory_mb}
 
     def _emf(self) -> "Any":
         if self._encoder is None:
