@@ -39,13 +39,16 @@ def call_record(*durations_ms, failures=0, at_ms=AT_MS, **members):
     return record(metrics, at_ms, request_id="r-1", **members)
 
 
+GRACE_S = 3.0
+
+
 @contextlib.contextmanager
 def within(most_s):
-    """Fail when the block takes longer."""
+    """Fail when the block takes much longer: a busy machine takes its time, and what hangs does so for 30 s and more."""
     began = time.monotonic()
     yield
     took = time.monotonic() - began
-    assert took <= most_s, f"took {took:.3f} s, at most {most_s} s"
+    assert took <= most_s + GRACE_S, f"took {took:.3f} s, at most {most_s} s and {GRACE_S} s of grace"
 
 
 def free_port(kind=socket.SOCK_STREAM):
