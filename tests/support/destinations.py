@@ -44,7 +44,7 @@ GRACE_S = 3.0
 
 @contextlib.contextmanager
 def within(most_s):
-    """Fail when the block takes much longer: a busy machine takes its time, and what hangs does so for 30 s and more."""
+    """Fail when the block takes much longer: a busy machine takes its time, what hangs does so for 30 s and more."""
     began = time.monotonic()
     yield
     took = time.monotonic() - began
