@@ -187,7 +187,8 @@ def test_a_mapping_closed_under_the_journal_costs_one_count_an_invocation_promis
     function = make_function(works.by_hand)
     trial.invoke(function.handler)
     journal = recorder.scope.journal
-    journal._words.release()
+    for view in (*[cell[0] for cell in (*journal._slots, *journal._ring) if cell], journal._words):
+        view.release()
     journal._map.close()
     for _ in range(2):
         trial.invoke(function.handler)

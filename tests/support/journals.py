@@ -74,8 +74,8 @@ def facts(call):
     told = {
         name: getattr(call, name)
         for name in (
-            "kind", "tool", "operation", "span_id", "start_ns", "end_ns", "http_status", "retries", "throttles",
-            "items", "items_failed", "cause", "error_type",
+            "kind", "tool", "operation", "span_id", "end_ns", "http_status", "retries", "throttles", "items",
+            "items_failed", "cause", "error_type",
         )
     }  # fmt: skip
     if not call.end_ns:  # of an open call only its beginning is kept

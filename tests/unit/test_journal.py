@@ -15,7 +15,7 @@ from coldspan.core import cells
 from coldspan.core.record import AWS, HTTP, USER
 from coldspan.hot.journal import Journal
 from support.journals import BOOT_ID, SIZE, Recording, facts
-from support.runtime_loop import ARN, TRACE
+from support.runtime_loop import TRACE
 
 THOROUGH = settings(
     max_examples=150,
@@ -60,10 +60,10 @@ def test_every_field_of_an_invocation_is_read_back(recording):
     recording.journal.describe(begun, "apigateway")
     (told,) = recording.read().invocations
     found = told.invocation
-    names = ("kind", "request_id", "span_id", "start_ns", "epoch_ns", "deadline_ms", "function_arn", "tenant_id")
+    names = ("kind", "request_id", "span_id", "start_ns", "epoch_ns", "deadline_ms", "tenant_id")
     for name in (*names, "trace_text", "start", "serial", "outcome", "error_type", "end_ns", "response_bytes"):
         assert getattr(found, name) == getattr(begun, name), name
-    assert (found.trace.root, found.function_arn) == ("1-5759e988-bd862e3fe1be46a994272793", ARN)
+    assert found.trace.root == "1-5759e988-bd862e3fe1be46a994272793"
     assert (told.trigger, found.flush, told.overwritten) == ("apigateway", "journal", 0)
     assert (found.calls, found.open) == ([], {})
 
@@ -100,9 +100,9 @@ def test_every_field_of_calls_is_read_back(recording):
     assert found.open[innermost.span_id].parent is found.open[inner.span_id]
     assert found.open[inner.span_id].parent is found.open[outer.span_id]
     assert found.open[outer.span_id].parent is found
-    assert [call.epoch_ns - begun.epoch_ns for call in found.calls] == [
-        call.start_ns - begun.start_ns for call in begun.calls
-    ]
+    for mine, theirs in zip(found.calls, begun.calls, strict=True):
+        assert theirs.start_ns - 5_000 <= mine.start_ns <= theirs.start_ns  # without a reading of the clock of its own
+        assert mine.epoch_ns - begun.epoch_ns == mine.start_ns - begun.start_ns
     assert told.overwritten == 0
 
 
@@ -158,7 +158,8 @@ def test_calls_that_have_no_room_are_counted_exactly(recording, calls, ended):
     assert [call.span_id for call in told.invocation.calls] == [call.span_id for call in made[-ROOM:]]
 
 
-def test_a_call_that_ends_after_its_cell_was_taken_has_a_new_one(recording):
+@pytest.mark.parametrize("changes", [{"http_status": 200}, {"cause": "error", "error_type": "Broken", "items": 3}])
+def test_a_call_that_ends_after_its_cell_was_taken_has_a_new_one(recording, changes):
     """The call around everything is the one that explains the invocation."""
     begun = recording.begin()
     outer = recording.scope.begin(USER, "outer", "op")
@@ -166,12 +167,40 @@ def test_a_call_that_ends_after_its_cell_was_taken_has_a_new_one(recording):
         recording.call()
     (told,) = recording.read().invocations
     assert (outer.span_id in told.invocation.open, told.overwritten) == (False, ROOM + 1)
+    for name, value in changes.items():
+        setattr(outer, name, value)
     recording.scope.end(outer)
     (told,) = recording.read().invocations
     (found,) = [call for call in told.invocation.calls if call.span_id == outer.span_id]
     assert facts(found) == facts(outer)
     assert told.overwritten == 2 * ROOM + 1 - ROOM
     recording.end(begun)
+    later = recording.begin("later")
+    for _ in range(ROOM + 5):
+        recording.call()
+    assert [told.overwritten for told in recording.read().invocations] == [2 * ROOM + 1, 5]
+    recording.end(later, "error")
+    assert [told.overwritten for told in recording.read().invocations] == [2 * ROOM + 1, 5]
+
+
+def test_a_cell_keeps_nothing_of_the_call_that_had_it_before(recording):
+    """A good call would be told with the failure or the counts of another."""
+    recording.begin()
+    for _ in range(ROOM):
+        recording.call(cause="error", error_type="Broken", items=9, items_failed=3, retries=2, throttles=1)
+    made = [recording.call(http_status=200) for _ in range(ROOM)]
+    (told,) = recording.read().invocations
+    assert [facts(call) for call in told.invocation.calls] == [facts(call) for call in made]
+
+
+def test_the_names_that_are_kept_are_bounded(recording):
+    """A function that calls a host for each customer would grow without end."""
+    recording.begin()
+    for number in range(700):
+        recording.call(f"host{number}", f"op{number % 3}")
+    names = recording.journal._names
+    assert sum(len(operations) for tools in names.values() for operations in tools.values()) <= 256
+    assert [call.tool for call in recording.read().invocations[0].invocation.calls][-1] == "host699"
 
 
 def test_calls_are_counted_for_the_invocation_that_made_them(recording):
@@ -206,7 +235,7 @@ STEPS = st.lists(
 def test_any_sequence_is_read_back_as_a_model_has_it(scope, tmp_path_factory, steps):
     """Some order of beginnings and ends would lose a call, or give it to another invocation."""
     recording = Recording(scope, tmp_path_factory.mktemp("journal"))
-    slots, ring, made, calls_open, count = {}, {}, [], [], Counter()
+    slots, ring, made, calls_open, count, alone = {}, {}, [], [], Counter(), {}
 
     def keep(call):
         ring[call.serial % ROOM] = call
@@ -216,10 +245,12 @@ def test_any_sequence_is_read_back_as_a_model_has_it(scope, tmp_path_factory, st
             begun = recording.begin(f"r{len(made)}", start=given_[0])
             slots[begun.serial % 8] = begun
             made.append(begun)
+            alone[begun.serial] = [count.total()]
         elif step in ("end", "forget", "call") and made:
             some = made[-1 - given_[0] % len(made)]
             if step == "end" and not some.closed:
                 recording.end(some, given_[1])
+                alone[some.serial].append(count.total())
             elif step == "forget":
                 recording.journal.forget(some.serial)
                 if slots.get(some.serial % 8) is some:
@@ -257,8 +288,8 @@ def test_any_sequence_is_read_back_as_a_model_has_it(scope, tmp_path_factory, st
         by_id = {call.span_id: facts(call) for call in kept}
         assert {call.span_id: facts(call) | {"parent": by_id[call.span_id]["parent"]} for call in seen} == by_id
         assert (told.invocation.outcome, told.invocation.end_ns) == (begun.outcome, begun.end_ns)
-        last = max((call.serial for call in kept), default=0)
-        if begun.closed or last == max((call.serial for call in ring.values()), default=0):
+        first, last = (*alone[begun.serial], count.total())[:2]
+        if last - first == count[begun.serial]:  # no other invocation made calls meanwhile, as on Lambda
             assert told.overwritten == count[begun.serial] - len(kept)
 
 
@@ -270,7 +301,7 @@ STRANGE = ["a\tb", "a\nb", "\0", "\x7f", "ünïcode", "한국", "\ud800", "😀"
 @pytest.mark.parametrize("name", STRANGE, ids=ascii)
 def test_a_name_of_any_kind_is_kept_as_far_as_a_cell_can(recording, name):
     """A tab in a name would move every field behind it; a long one would run into the next cell."""
-    begun = recording.begin(name, function_arn=name, tenant_id=name, trace_text=name)
+    begun = recording.begin(name)
     recording.journal.describe(begun, "sqs")
     call = recording.call(name, name, cause="error", error_type=name)
     after = recording.call("after")
@@ -279,12 +310,13 @@ def test_a_name_of_any_kind_is_kept_as_far_as_a_cell_can(recording, name):
     found = told.invocation
     assert (found.outcome, len(found.calls), told.trigger) == ("error", 2, "sqs")
     assert facts(found.calls[1]) == facts(after) | {"owner": found.request_id}
-    shown = [(found.error_type, 64), (found.calls[0].tool, 64), (found.calls[0].error_type, 64)]
-    for text, chars in (*shown, (found.request_id, 140), (found.tenant_id, 140)):
+    for text in (found.error_type, found.calls[0].tool, found.calls[0].operation, found.calls[0].error_type):
         assert text.isascii()
-        assert text.isprintable() or chars == 140
-        assert len(text) == min(len(name), chars)
+        assert text.isprintable()
+        assert len(text) == min(len(name), 64)
         assert all(mine in (theirs, "?") for mine, theirs in zip(text, name, strict=False))
+    assert found.request_id == name or (len(found.request_id) == 180 and name == "x" * 10_000) or name == "\ud800"
+    assert (found.tenant_id, found.trace_text) == ("", TRACE)
     assert (call.tool, call.error_type) == (name, name)  # the record itself is untouched
 
 
@@ -316,9 +348,7 @@ def test_a_number_that_no_word_holds_is_left_out_and_the_call_still_told(recordi
     (found,) = told.invocation.calls
     kept = getattr(found, name)
     nothing = None if name in ("items", "items_failed") else 0
-    assert kept == (int(value) + 0 if value is True and name not in ("items", "items_failed") else kept)
-    if value is not True:
-        assert kept == nothing
+    assert kept == nothing or (value is True and kept == 1)
     assert (found.end_ns, found.tool) == (call.end_ns, "s3")
     if name != "items":
         assert found.items == 7
@@ -361,20 +391,20 @@ def test_a_fault_in_the_journal_costs_a_count_and_never_the_call(recording, coun
     """The record that leaves would lose a call because of the one that is only kept for a kill."""
     begun = recording.begin()
     scope = recording.scope
-    words = recording.journal._words
-    recording.journal._words = None
+    ring = recording.journal._ring
+    recording.journal._ring = None
     call = scope.begin(USER, "tool", "op")
     assert (call.serial, begun.open, scope.current.get()) == (0, {call.span_id: call}, call)
     scope.end(call)
     assert (begun.calls, begun.open, scope.current.get()) == ([call], {}, begun)
     assert scope.buffer.errors == {"write_call_begun": 1}
-    recording.journal._words = words
+    recording.journal._ring = ring
     other = scope.begin(USER, "tool", "op")
-    recording.journal._words = None
+    recording.journal._ring = None
     scope.end(other)
     assert (begun.calls, begun.open, scope.current.get()) == ([call, other], {}, begun)
     assert scope.buffer.errors == {"write_call_begun": 1, "write_call_ended": 1}
-    recording.journal._words = words
+    recording.journal._ring = ring
     (told,) = recording.read().invocations
     assert list(told.invocation.open) == [other.span_id]
 
@@ -424,7 +454,9 @@ def test_calls_of_eight_threads_at_once_give_no_mixed_cell(recording):
     assert len(told.invocation.calls) == ROOM
 
 
-@pytest.mark.parametrize("step", ["write_begin", "write_end", "write_call_begun", "write_call_ended"])
+@pytest.mark.parametrize(
+    "step", ["write_begin", "write_trigger", "write_end", "write_call_begun", "write_call_ended", "_write_more"]
+)
 def test_nothing_is_called_between_the_writes_of_a_step(step):
     """The interpreter changes threads, and runs signal handlers, at calls: there a cell would be half of two calls."""
     code, handling = [], False
@@ -435,7 +467,7 @@ def test_nothing_is_called_between_the_writes_of_a_step(step):
         handling &= not (each.opname == "RERAISE" and each.arg == 1)
     writes = [place for place, each in enumerate(code) if each.opname in {"STORE_SUBSCR", "STORE_SLICE"}]
     between = [each.opname for each in code[writes[0] : writes[-1]]]
-    assert len(writes) >= 5
+    assert len(writes) >= 2
     assert [name for name in between if name.startswith(("CALL", "JUMP_BACKWARD", "FOR_ITER"))] == []
 
 

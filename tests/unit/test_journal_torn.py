@@ -1,5 +1,6 @@
 """What a kill, a full disk, another program or another version has left: never read as truth, never an error."""
 
+import contextlib
 import struct
 
 import pytest
@@ -76,14 +77,15 @@ class Stop(Exception):
 
 
 class Torn:
-    """Stands in for the mapping or its words; raises Stop before the write after the next `left`."""
+    """Stands in for the mapping or a view of it; raises Stop before the write after the next `left`."""
 
     def __init__(self, target, left):
         self.target = target
         self.left = left
 
     def __getitem__(self, place):
-        return self.target[place]
+        found = self.target[place]
+        return Torn(found, self.left) if type(found) is memoryview else found
 
     def __setitem__(self, place, value):
         if not self.left:
@@ -92,13 +94,30 @@ class Torn:
         self.target[place] = value
 
 
+@contextlib.contextmanager
+def torn(journal, writes):
+    """Stop the journal after so many writes; gives whether it was stopped as the only item of a list."""
+    real = journal._words, journal._map, journal._slots, journal._ring
+    left, stopped = [None] * writes, [False]
+    journal._words, journal._map = Torn(real[0], left), Torn(real[1], left)
+    journal._slots, journal._ring = (
+        [cell and (Torn(cell[0], left), *cell[1:]) for cell in some] for some in real[2:]
+    )  # fmt: skip
+    try:
+        yield stopped
+    except Stop:
+        stopped[0] = True
+    finally:
+        journal._words, journal._map, journal._slots, journal._ring = real
+
+
 def torn_life(recording, stop_in, writes):
     """Live through an invocation with a call, in slots and cells used before, and be stopped in one of its steps.
 
     Gives whether it was stopped there.
     """
-    journal, scope = recording.journal, recording.scope
-    for number in range(8):
+    journal = recording.journal
+    for number in range(9):
         old = recording.begin(f"old{number}", tenant_id="old", start="restored")
         journal.describe(old, "oldtrigger")
         for _ in range(ROOM // 8 + 1):
@@ -107,56 +126,54 @@ def torn_life(recording, stop_in, writes):
         journal.forget(old.serial)
     begun = recording.invocation("new")
     call = Call(begun, begun, USER, "newtool", "newop", 7, 8)
-    call.start_ns, call.end_ns, call.http_status, call.cause, call.error_type = 1, 2, 500, "error", "NewError"
+    call.start_ns, call.end_ns, call.http_status = 1, 2, 500
+    ending = "call ends"
+    if stop_in == "failing call ends":
+        call.cause, call.error_type, call.retries, ending = "error", "NewError", 1, stop_in
     begun.outcome, begun.error_type, begun.end_ns = "error", "NewOutcome", 3
-    steps = (
-        lambda: journal.write_begin(begun),
-        lambda: journal.write_trigger(begun, "newtrigger"),
-        lambda: (begun.open.setdefault(7, call), journal.write_call_begun(call)),
-        lambda: journal.write_call_ended(call),
-        lambda: (begun.calls.append(begun.open.pop(7)), journal.write_end(begun)),
-    )
-    for index, step in enumerate(steps):
-        if index == stop_in:
-            real, left = (journal._words, journal._map), [None] * writes
-            journal._words, journal._map = Torn(real[0], left), Torn(real[1], left)
-            try:
+    steps = {
+        "begin": lambda: journal.write_begin(begun),
+        "trigger": lambda: journal.write_trigger(begun, "newtrigger"),
+        "call begins": lambda: (begun.open.setdefault(7, call), journal.write_call_begun(call)),
+        ending: lambda: journal.write_call_ended(call),
+        "end": lambda: (begun.calls.append(begun.open.pop(7)), journal.write_end(begun)),
+    }
+    for name, step in steps.items():
+        if name == stop_in:
+            with torn(journal, writes) as stopped:
                 step()
-            except Stop:
-                return True
-            finally:
-                journal._words, journal._map = real
-                scope.current.set(None)
-            return False
+            return stopped[0]
         step()
     return False
 
 
 BEGUN = {("new", "", "", "")}
-CALLING = BEGUN | {("new", "newtool", None, None)}
-CALLED = BEGUN | {("new", "newtool", 500, "NewError")}
-TRIGGERED = {(*entry[:3], "newtrigger") if len(entry) == 4 and entry[1] == "" else entry for entry in CALLED}
+KNOWN = {("new", "", "", "newtrigger")}
+CALLING = KNOWN | {("new", "newtool", None, None)}
+CALLED = KNOWN | {("new", "newtool", 500, "")}
+FAILED = KNOWN | {("new", "newtool", 500, "NewError")}
+ENDED = CALLED - KNOWN | {("new", "error", "NewOutcome", "newtrigger")}
 
 
 @pytest.mark.parametrize(
     ("step", "least", "before", "after"),
     [
-        ("begin", 7, set(), BEGUN),
-        ("trigger", 1, BEGUN, {("new", "", "", "newtrigger")}),
-        ("call begins", 8, {("new", "", "", "newtrigger")}, {("new", "", "", "newtrigger"), *CALLING} - BEGUN),
-        ("call ends", 9, {("new", "", "", "newtrigger"), *CALLING} - BEGUN, TRIGGERED),
-        ("end", 5, TRIGGERED, {("new", "error", "NewOutcome", "newtrigger"), *CALLED} - BEGUN),
+        ("begin", 8, set(), BEGUN),
+        ("trigger", 2, BEGUN, KNOWN),
+        ("call begins", 8, KNOWN, CALLING),
+        ("call ends", 3, CALLING, CALLED),
+        ("failing call ends", 8, CALLING, FAILED),
+        ("end", 5, CALLED, ENDED),
     ],
 )
 def test_a_kill_between_any_two_writes_leaves_what_was_true_before_it(scope, tmp_path, step, least, before, after):
     """A torn cell would be read, or what was known before would be lost with it."""
-    index = ("begin", "trigger", "call begins", "call ends", "end").index(step)
     writes = 0
     while True:
         folder = tmp_path / str(writes)
         folder.mkdir()
         recording = Recording(scope, folder)
-        stopped = torn_life(recording, index, writes)
+        stopped = torn_life(recording, step, writes)
         told = told_by(recording.data)
         recording.close()
         if not stopped:
@@ -173,20 +190,15 @@ def test_a_slot_taken_from_an_invocation_that_waits_is_never_half_of_each(scope,
     for number in range(9):
         recording.end(recording.begin(f"old{number}", function_arn="old" * 40), "error")
     journal = recording.journal
-    real, serial, writes = (journal._words, journal._map), journal.serial, 0
+    serial, writes, stopped = journal.serial, 0, [True]
     new = recording.invocation("new", start="provisioned")
-    while True:
-        left = [None] * writes
-        journal._words, journal._map = Torn(real[0], left), Torn(real[1], left)
-        try:
-            journal.write_begin(new)
-            break
-        except Stop:
-            if writes:
-                assert {entry[0] for entry in told_by(recording.data)} == {f"old{number}" for number in range(2, 9)}
+    while stopped[0]:
         journal.serial = serial
+        with torn(journal, writes) as stopped:
+            journal.write_begin(new)
+        if stopped[0] and writes:
+            assert {entry[0] for entry in told_by(recording.data)} == {f"old{number}" for number in range(2, 9)}
         writes += 1
-    journal._words, journal._map = real
     assert {entry[0] for entry in told_by(recording.data)} == {*(f"old{number}" for number in range(2, 9)), "new"}
     recording.close()
 
@@ -196,19 +208,38 @@ def test_a_cell_without_its_commit_word_is_not_read_and_costs_no_other(written):
     whole = told_by(written)
     slots = [cells.SLOTS_AT + slot * cells.SLOT_BYTES for slot in range(cells.SLOTS)]
     for at in (*slots, *[cells.RING_AT + cell * cells.CELL_BYTES for cell in range(ROOM)]):
-        torn = bytearray(written)
-        was_there = any(torn[at : at + 8])
-        torn[at : at + 8] = bytes(8)
-        found = told_by(bytes(torn))
+        holed = bytearray(written)
+        was_there = any(holed[at : at + 8])
+        holed[at : at + 8] = bytes(8)
+        found = told_by(bytes(holed))
         assert found <= whole
         assert (found == whole) is not was_there
         if at >= cells.RING_AT:
             assert len(whole) - len(found) <= 1
     for slot in slots[1:4]:
-        torn = bytearray(written)
-        torn[slot + cells.ENDED : slot + cells.ENDED + 8] = bytes(8)
-        names = {entry[0] for entry in told_by(bytes(torn))}
+        holed = bytearray(written)
+        holed[slot + 56 : slot + 64] = bytes(8)  # of its end
+        names = {entry[0] for entry in told_by(bytes(holed))}
         assert names == {entry[0] for entry in whole}
+
+
+def test_a_cell_in_the_place_of_another_is_not_read(written):
+    """What a file system has moved, or somebody has copied, would be told as calls and invocations of their own."""
+    for first, size, number in ((cells.SLOTS_AT, cells.SLOT_BYTES, 2), (cells.RING_AT, cells.CELL_BYTES, 3)):
+        copied = bytearray(written)
+        cell = bytearray(written[first + number * size : first + number * size + size])
+        cell[16:24] = b"\x07" * 8  # a call's id, an invocation's time: nothing tells it for a copy but its place
+        at = first + (number + 4) * size
+        copied[at : at + size] = bytes(size)
+        without = ids_by(bytes(copied))
+        copied[at : at + size] = cell
+        assert ids_by(bytes(copied)) == without
+
+
+def ids_by(data):
+    """Times of invocations and ids of calls."""
+    found = [told.invocation for told in read(data).invocations]
+    return [(one.epoch_ns, [call.span_id for call in one.calls], list(one.open)) for one in found]
 
 
 def test_of_two_cells_that_claim_to_be_one_call_the_first_is_read(written):

@@ -6,7 +6,7 @@ Pure: bytes in, facts out. What is torn, foreign or of another version is not re
 from sys import byteorder
 
 from coldspan.core import cells
-from coldspan.core.cells import CELL_BYTES, LENGTH_BITS, RING_AT, SLOT_BYTES, SLOTS, SLOTS_AT, WORD
+from coldspan.core.cells import CELL_BYTES, LENGTH, LENGTH_BITS, RING_AT, SLOT_BYTES, SLOTS, SLOTS_AT, WORD
 from coldspan.core.record import Call, Invocation
 
 TYPE_CHECKING = False
@@ -15,27 +15,24 @@ if TYPE_CHECKING:
 
 _KINDS = ("aws", "http", "user")
 _HEAD_FIELDS = 7
-_LENGTH = (1 << LENGTH_BITS) - 1
 
 
 class DeadInvocation:
     """An invocation whose record was never sent.
 
     `invocation` is as far as the journal knows it (`outcome` "" while it was running), with the calls that had ended in
-    `calls` and those that had not in `open`; `begun` is how many it had, also those that others have overwritten.
+    `calls` and those that had not in `open`; `overwritten` is how many calls the journal had no room for. `before` and
+    `until` are how many calls the process had begun when the invocation began and when it ended, -1 when it had not.
     """
 
-    __slots__ = ("begun", "invocation", "trigger")
+    __slots__ = ("before", "invocation", "overwritten", "trigger", "until")
 
-    def __init__(self, invocation: "Invocation", trigger: str, begun: int) -> None:
+    def __init__(self, invocation: "Invocation", trigger: str = "", before: int = 0, until: int = -1) -> None:
         self.invocation = invocation
         self.trigger = trigger
-        self.begun = begun
-
-    @property
-    def overwritten(self) -> int:
-        """How many of its calls the journal had no room for."""
-        return max(0, self.begun - len(self.invocation.calls) - len(self.invocation.open))
+        self.before = before
+        self.until = until
+        self.overwritten = 0
 
 
 class Dead:
@@ -99,56 +96,66 @@ def _words(data: bytes, at: int, count: int) -> "list[int]":
     return [int.from_bytes(data[first : first + WORD], byteorder) for first in range(at, at + count * WORD, WORD)]
 
 
-def _text(data: bytes, at: int, length: int, end: int, fields: int) -> "list[str]":
-    """The fields of a text; [] when it is none, or not so many."""
+def _text(data: bytes, at: int, length: int, end: int) -> str:
+    """A text with its newline; "" when it is none."""
     text = data[at : at + length]
-    if at + length > end or not text.endswith(b"\n") or not text.isascii():
-        return []
-    found = text[:-1].decode().split("\t")
-    return found if len(found) == fields else []
+    if at + length > end or not text.endswith(b"\n"):
+        return ""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _fields(text: str, count: int) -> "list[str]":
+    """The fields of a text; [] when they are not so many."""
+    found = text[:-1].split("\t")
+    return found if len(found) == count else []
 
 
 def _read_slot(data: bytes, slot: int) -> "DeadInvocation | None":
     at = SLOTS_AT + slot * SLOT_BYTES
-    commit, epoch_ns, start_ns, deadline_ms, span_id = _words(data, at, 5)
-    serial, length = commit >> LENGTH_BITS, commit & _LENGTH
-    fields = _text(data, at + cells.SLOT_TEXT, length, at + cells.TRIGGER, cells.SLOT_FIELDS)
-    if not serial or serial % SLOTS != slot or not fields:
+    commit, before, epoch_ns, start_ns, deadline_ms, span_id, known, ended, *end = _words(data, at, cells.SLOT_WORDS)
+    serial = commit >> LENGTH_BITS
+    text = _text(data, at + cells.SLOT_TEXT, commit & LENGTH, at + cells.TRIGGER)
+    start, *middle = text[:-1].split("\t")  # an id may have a tab in it, if it is none of Lambda's
+    if not serial or serial % SLOTS != slot or len(middle) < cells.SLOT_FIELDS - 1:
         return None
-    invocation = Invocation("invocation", fields[1], span_id, start_ns, epoch_ns)
+    invocation = Invocation("invocation", "\t".join(middle[:-2]), span_id, start_ns, epoch_ns)
     invocation.serial = serial
     invocation.deadline_ms = deadline_ms
-    invocation.start, _, invocation.function_arn, invocation.tenant_id, invocation.trace_text = fields
+    invocation.start, invocation.tenant_id, invocation.trace_text = start, *middle[-2:]
     invocation.flush = "journal"
-    commit, end_ns, size, calls = _words(data, at + cells.ENDED, cells.ENDED_WORDS)
-    begun = 0
-    if commit >> LENGTH_BITS == serial:
-        ended_at = at + cells.ENDED + cells.ENDED_TEXT
-        fields = _text(data, ended_at, commit & _LENGTH, at + SLOT_BYTES, cells.ENDED_FIELDS)
+    dead = DeadInvocation(invocation, "", before)
+    if known == serial:
+        trigger = data[at + cells.TRIGGER : at + cells.ENDED].partition(b"\0")[0]
+        dead.trigger = trigger.decode() if trigger.isascii() and trigger.isalnum() else ""
+    if ended >> LENGTH_BITS == serial:
+        text = _text(data, at + cells.ENDED, ended & LENGTH, at + SLOT_BYTES)
+        fields = _fields(text, cells.ENDED_FIELDS) if ended & LENGTH else ["ok", ""]
         if fields:
             invocation.outcome, invocation.error_type = fields
-            invocation.end_ns = end_ns
+            invocation.end_ns, size, dead.until = end
             invocation.response_bytes = size - 1 if size else None
-            begun = calls
-    trigger = data[at + cells.TRIGGER : at + cells.TRIGGER + cells.TRIGGER_BYTES].partition(b"\0")[0]
-    return DeadInvocation(invocation, trigger.decode() if trigger.isascii() and trigger.isalnum() else "", begun)
+    return dead
 
 
 def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") -> None:
-    """Give each call of the ring's cells to its invocation."""
+    """Give each call of the ring's cells to its invocation; count those that are no longer there."""
     found = []
+    owners = []
     for index in range(room):
         at = RING_AT + index * CELL_BYTES
         words = _words(data, at, cells.CELL_WORDS)
-        number = words[0] >> LENGTH_BITS
-        names = _text(data, at + cells.CELL_TEXT, words[0] & _LENGTH, at + cells.FAILED, cells.CELL_FIELDS)
-        if not number or number % room != index or not names or names[0] not in _KINDS:
+        number = words[0]
+        names = data[at + cells.CELL_TEXT : at + cells.CELL_TEXT + cells.CELL_TEXT_BYTES].partition(b"\n")
+        fields = names[0].decode("ascii", "replace").split("\t")
+        if not number or number % room != index or len(fields) != cells.CELL_FIELDS or fields[0] not in _KINDS:
             continue
-        each = by_serial.get(words[1] >> LENGTH_BITS)
+        owners.append((number, words[1]))
+        each = by_serial.get(words[1])
         if each is not None:
-            each.begun = max(each.begun, words[1] & _LENGTH)
-            failed = _text(data, at + cells.FAILED, words[11], at + CELL_BYTES, cells.FAILED_FIELDS)
-            found.append((number, words[3], _call(each.invocation, number, words, names, failed)))
+            found.append((number, words[3], _call(each.invocation, words, fields, _read_failure(data, at, words[7]))))
     found.sort(key=lambda entry: entry[0])
     nodes: "dict[int, Call | Invocation]" = {each.invocation.span_id: each.invocation for each in by_serial.values()}
     found = [entry for entry in found if nodes.setdefault(entry[2].span_id, entry[2]) is entry[2]]  # an id is one call
@@ -158,18 +165,35 @@ def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") 
             call.owner.calls.append(call)
         else:
             call.owner.open[call.span_id] = call
+    (again,) = _words(data, cells.AGAIN, 1)
+    last = max(owners, default=(0, 0))[0] - again
+    for each in by_serial.values():
+        serial = each.invocation.serial
+        until = each.until if each.until >= 0 else last
+        # of invocations that ran at once, as no runtime of Lambda's has them, those that are still there tell apart
+        others = sum([each.before < number <= until and owner != serial for number, owner in owners if not again])
+        seen = len(each.invocation.calls) + len(each.invocation.open)
+        each.overwritten = max(0, until - each.before - others - seen)
 
 
-def _call(owner: "Invocation", number: int, words: "list[int]", names: "list[str]", failed: "list[str]") -> "Call":
-    _, _, span_id, _, start_ns, end_ns, http_status, retries, throttles, items, items_failed, _ = words
+def _read_failure(data: bytes, at: int, more: int) -> "list[str]":
+    length = more & LENGTH
+    text = _text(data, at + cells.FAILED, length, at + CELL_BYTES) if length else ""
+    return _fields(text, cells.FAILED_FIELDS) if text.isascii() else []
+
+
+def _call(owner: "Invocation", words: "list[int]", names: "list[str]", failed: "list[str]") -> "Call":
+    number, _, span_id, _, start_ns, end_ns, http_status, more, retries, throttles, items, items_failed = words
     kind, tool, operation = names
     call = Call(owner, owner, kind, tool, operation, span_id, owner.epoch_ns + start_ns - owner.start_ns)
     call.serial = number
     call.start_ns = start_ns
     if end_ns:
-        call.end_ns, call.http_status, call.retries, call.throttles = end_ns, http_status, retries, throttles
-        call.items = items - 1 if items else None
-        call.items_failed = items_failed - 1 if items_failed else None
+        call.end_ns, call.http_status = end_ns, http_status
+        if more & cells.HAS_COUNTS:
+            call.retries, call.throttles = retries, throttles
+            call.items = items - 1 if items else None
+            call.items_failed = items_failed - 1 if items_failed else None
         if failed:
             call.cause, call.error_type = failed
     return call
@@ -180,7 +204,7 @@ def _read_stacks(data: bytes, dead: "Dead") -> None:
     fault_at = dead.size - cells.FAULT_BYTES
     at = fault_at - cells.STACKS_BYTES
     commit = _words(data, at, 1)[0]
-    length = commit & _LENGTH
+    length = commit & LENGTH
     fault = data[fault_at:].partition(b"\0")[0]
     if commit and length <= cells.STACKS_BYTES - WORD:
         from coldspan.core.stacks import parse
