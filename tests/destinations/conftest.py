@@ -7,21 +7,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.otlp_receivers import Receiver
+from support.otlp_receivers import started
 
 
 @pytest.fixture
 def receiver(tmp_path):
     """Give a function that starts receivers; they are ended with the test."""
-    made = []
-
-    def start(command, port, **options):
-        made.append(Receiver(command, port, tmp_path / f"receiver-{len(made)}.log", **options))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
+    with started(tmp_path) as start:
+        yield start
 
 
 class Gatekeeper:

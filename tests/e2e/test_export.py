@@ -16,7 +16,7 @@ from coldspan_console.platform.sandbox import unshare_command
 from support.collector import Collector, attributes
 from support.destinations import free_port
 from support.emulating import Running, body_of, emulator_missing
-from support.otlp_receivers import Oteltap, Receiver, Rotel
+from support.otlp_receivers import Oteltap, Rotel, started
 
 HANDLERS = Path(__file__).parent / "handlers"
 TIMEOUT_S = 3
@@ -39,15 +39,8 @@ def behind():
 @pytest.fixture
 def receiver(tmp_path):
     """Give a function that starts receivers; they are ended with the test."""
-    made = []
-
-    def start(command, port, **options):
-        made.append(Receiver(command, port, tmp_path / f"receiver-{len(made)}.log", **options))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
+    with started(tmp_path) as start:
+        yield start
 
 
 class Exporting(Running):

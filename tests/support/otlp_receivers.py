@@ -75,6 +75,22 @@ class Receiver:
             self.kill()
 
 
+@contextlib.contextmanager
+def started(folder):
+    """Give a function that starts receivers, with their logs in the folder; they are ended with the block."""
+    made = []
+
+    def start(command, port, **options):
+        made.append(Receiver(command, port, folder / f"receiver-{len(made)}.log", **options))
+        return made[-1]
+
+    try:
+        yield start
+    finally:
+        for each in made:
+            each.close()
+
+
 class Oteltap:
     """oteltap prints each span and each metric as a line of JSON. It takes nothing that is compressed."""
 

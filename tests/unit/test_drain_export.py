@@ -180,3 +180,56 @@ def test_an_invocation_that_still_runs_is_not_told_as_over(function):
     function.box.read()
     assert function.box.told
     assert ("end", "running") not in function.box.told
+
+
+@pytest.mark.expects_drops("tools_other")
+def test_what_is_encoded_for_the_log_and_for_the_box_is_counted_once_promise_4(function, monkeypatch):
+    """With a share of details in the log, the same drop would be told twice."""
+    monkeypatch.setattr(limits, "TOOLS_AS_DIMENSIONS", 2)
+    function.scope.settings.detail = 0
+    for _ in range(3):
+        function.invoke(calls=5)
+    assert "calls" not in function.recorder.lines[-1]
+    told = function.recorder.told[1].get("tools_other", 0)
+    assert told + function.scope.buffer.drops["tools_other"] == 3 * 3
+
+
+def test_without_lines_in_the_log_the_journal_keeps_an_invocation_until_the_box_has_it_promise_4(function):
+    """A kill between the drain and the black box would lose it, and nobody would count it."""
+    function.scope.settings.emf = False
+    function.scope.journal = journal = Forgetful()
+    function.box.hung = True
+    while len(function.box.queue) <= ROOM:
+        function.invoke(calls=4)
+    kept = journal.serial - len(journal.forgotten)
+    assert kept > 0
+    function.box.hung = False
+    function.box.read()
+    function.invoke()
+    function.box.read()
+    assert journal.forgotten == list(range(1, journal.serial + 1))
+    function.scope.journal = None
+
+
+class Forgetful:
+    """A journal that numbers invocations and notes which of them it may forget."""
+
+    lost = False
+
+    def __init__(self):
+        self.serial = 0
+        self.forgotten = []
+
+    def begin(self, invocation):
+        self.serial = invocation.serial = self.serial + 1
+
+    def forget(self, serial):
+        self.forgotten.append(serial)
+
+    def describe(self, invocation, trigger):
+        """Not looked at here."""
+
+    def end(self, invocation):
+        """Not looked at here."""
+
+    call_begun = call_ended = end

@@ -1,5 +1,6 @@
 """The watcher on a fake clock: what it sees in a tick, when it wakes next, and what it undoes."""
 
+import signal
 import sys
 from _thread import allocate_lock
 
@@ -457,3 +458,25 @@ def test_a_thread_that_cannot_be_started_is_counted_promise_2(world):
     world.watcher.start(world.invocation(3_000), first=True)
     assert world.timer == [(2_950, 99), "cancel"]  # nobody could stand in for it
     world.watcher.stop()
+
+
+def test_a_time_limit_of_the_customers_that_strikes_in_their_fork_is_not_taken_for_a_missing_folder_promise_2(
+    monkeypatch,
+):
+    """TimeoutError is an OSError: the customer's alarm would be lost in our code, and their loop go on for ever."""
+
+    def on_alarm(number, frame):
+        raise TimeoutError("time is up")
+
+    def struck(path):
+        signal.raise_signal(signal.SIGALRM)
+        return []
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(watcher_module.os, "listdir", struck)
+            with pytest.raises(TimeoutError, match="time is up"):
+                watcher_module._tasks()
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -47,6 +47,7 @@ class Drain:
         self.xray: "XRayEncoder | None" = None
         self.pending: "list[Line]" = []
         self.exports: "list[bytes]" = []  # what the black box has not taken yet: stdout does not wait for it
+        self.unsent: "list[Callable[[], None]]" = []  # what to do once they have left, where the log has no lines
         self.running = allocate_lock()  # two invocations may end at once, on two threads
         self.taken: "Counts | None" = None
         self.last_ns = 0
@@ -115,6 +116,8 @@ class Drain:
         self._send(until)
         if self.seam.blackbox is not None:
             self.send_exports(self.seam.blackbox, invocation, until)
+        while self.unsent and not self.exports:
+            self.unsent.pop(0)()
         ended = scope.clock()
         self.last_ns = ended - began
         self.carried_ns += ended - self.encoded_ns
@@ -158,8 +161,9 @@ class Drain:
             if stray_results:
                 lines += self.emf.stray_lines(stray_results, scope.wall() // 1_000_000)
             if blackbox is not None:
-                whole = lines if detail else self.emf.invocation_lines(invocation, results, facts)
-                self.export(whole, invocation)
+                drops, self.emf.drops = self.emf.drops, {}  # what is encoded a second time is counted once
+                self.export(lines if detail else self.emf.invocation_lines(invocation, results, facts), invocation)
+                self.emf.drops = drops
             told = self._told(invocation)
             for line in lines if settings.emf else ():
                 self.queue(self.write, line, self.taken, told)
@@ -174,7 +178,7 @@ class Drain:
         if not settings.emf:
             told = self._told(invocation)
             if told is not None:
-                told()
+                self.unsent.append(told)
         return True
 
     def export(self, lines: "list[bytes]", invocation: "Invocation") -> None:
