@@ -179,6 +179,21 @@ def test_a_shutdowns_reason_decides_where_it_says_anything(reason, alive_ms, out
     assert (found[0], found[3]) == (outcome, signs)
 
 
+@pytest.mark.parametrize(
+    ("reason", "stacks_of", "outcome", "signs"),
+    [
+        ("spindown", MINE, TIMEOUT, ["stacks_taken_at_deadline", "alive_at_deadline"]),
+        ("spindown", None, CRASH, ["died_before_deadline"]),
+        ("failure", MINE, CRASH, ["shutdown_failure"]),
+        ("", MINE, CRASH, ["died_before_deadline"]),
+    ],
+)
+def test_a_spindown_at_work_with_the_deadline_in_sight_is_a_timeout(reason, stacks_of, outcome, signs):
+    """`sam local invoke` ends the container by its own clock, some milliseconds before the emulator's deadline."""
+    found = judge(dead_process(alive_ms=2_920, stacks_of=stacks_of), 2_950, at_once=True, reason=reason)
+    assert (found[0], found[2], found[3]) == (outcome, 2_950, signs)
+
+
 def test_a_word_and_a_reason_that_disagree_leave_the_word():
     """The platform's word is about the invocation, the reason about the environment."""
     found = judge(dead_process(), 5_000, reason="timeout", error_type="Runtime.ExitError")

@@ -31,6 +31,7 @@ _SAID = {
 }
 NEAR_LIMIT = 0.95  # of the memory size: what the kernel counts beside resident pages reaches the limit first
 MEGABYTE = 1 << 20
+SPINDOWN = "spindown"
 SIGKILL, SIGABRT = 9, 6
 # How a lack of memory ends a process: the kernel kills it, or its own allocator gives up. 0: not known.
 _MEMORY_SIGNALS = (0, SIGKILL, SIGABRT)
@@ -180,10 +181,13 @@ def _deadline_signs(
     dead: "Dead", invocation: "Invocation", last_ns: int, deadline_ns: int, evidence: Evidence
 ) -> "list[str]":
     """What says that it lived until its deadline, when nobody else says so."""
-    if not deadline_ns or evidence.now_ns < deadline_ns or last_ns - deadline_ns > LINGERS_NS:
+    taken = dead.stacks and dead.stacks_of == invocation.serial
+    # SAM ends a container by a clock of its own, which may be a little ahead: nothing else spins down what is at work
+    reached = evidence.now_ns >= deadline_ns or (taken and evidence.reason.lower() == SPINDOWN)
+    if not deadline_ns or not reached or last_ns - deadline_ns > LINGERS_NS:
         return []
     signs = []
-    if dead.stacks and dead.stacks_of == invocation.serial:
+    if taken:
         signs.append("stacks_taken_at_deadline")
     elif dead.stacks and not dead.stacks_of:
         signs.append("stacks_by_faulthandler")
