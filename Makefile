@@ -20,8 +20,8 @@ demo: build/coldspan-recorder.zip venv-sam  ## run every sample on the real emul
 	@$(PY) -m coldspan_console.demo $(ARGS)
 
 .PHONY: test
-test: venv  ## run the fast suites: unit and contract
-	@$(PYTEST) tests/unit tests/contract
+test: venv  ## run the fast suites: unit, contract and console
+	@$(PYTEST) tests/unit tests/contract tests/console
 
 .PHONY: lint
 lint: venv  ## check style, format and types

@@ -1,0 +1,143 @@
+"""A function on the local platform as a caller sees it: as many environments as there are concurrent requests."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from coldspan_console.platform.invocation import Invocation
+from coldspan_console.platform.lifecycle import error_type_of
+from coldspan_console.platform.local import LocalLambda
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from coldspan_console.platform.function import Function
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a function, an extension or the platform wrote. `kind`: "function", "extension" or "platform"."""
+
+    environment: int  # counts from 1 in one fleet
+    kind: str
+    text: str  # without its newline
+    at_ms: int  # epoch ms
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invocation ended, as the service tells its caller.
+
+    `status` is "success", "error" (the handler raised), "timeout", "failure" (the process died, init failed) or
+    "throttled" (no environment was free). `body` is what the caller gets: the response, or the error as JSON.
+    `report` has the figures of the REPORT line, where they are known yet: durationMs, billedDurationMs, memorySizeMB,
+    maxMemoryUsedMB, initDurationMs.
+    """
+
+    request_id: str
+    status: str
+    body: bytes
+    error_type: str = ""
+    environment: int = 0
+    report: "dict[str, Any]" = field(default_factory=dict)
+
+
+class Fleet:
+    """The environments of one function: made when all are busy, up to `most`, and used again.
+
+    >>> with Fleet(Function(task=folder), heard=print) as fleet:
+    ...     fleet.invoke(b'{"n": 1}').body
+
+    invoke() may be called from any thread, and returns when the response has been posted: what the function and its
+    extensions do afterwards goes on. `heard` is told every LogLine, from threads of the fleet's own.
+    """
+
+    def __init__(
+        self, function: "Function", *, most: int = 10, timeout_ms: int = 3_000,
+        heard: "Callable[[LogLine], None]" = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.function = function
+        self.most = most
+        self.timeout_ms = timeout_ms
+        self._heard = heard
+        self._changed = threading.Condition()
+        self._free: list[LocalLambda] = []
+        self._all: list[LocalLambda] = []
+        self._told: dict[int, int] = {}
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def invoke(
+        self, event: bytes = b"{}", *, request_id: str = "", client_context: "str | None" = None,
+        trace_id: "str | None" = None, tenant_id: "str | None" = None,
+    ) -> Outcome:  # fmt: skip
+        """Invoke the function once and give how it ended."""
+        number, platform = self._take()
+        invocation = Invocation(
+            event, request_id=request_id or str(uuid.uuid4()), deadline_ms=self.timeout_ms,
+            client_context=client_context, trace_id=trace_id, tenant_id=tenant_id,
+        )  # fmt: skip
+        platform.submit(invocation)
+        platform.wait_for(lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason), 900)
+        threading.Thread(target=self._settle, args=(number, platform), daemon=True).start()
+        posted = invocation.posted
+        if posted is not None:
+            failed = posted.path.endswith("/error")
+            kind = error_type_of(posted) if failed else ""
+            return Outcome(invocation.request_id, "error" if failed else "success", posted.body, kind, number)
+        status = "timeout" if platform.reason == "timeout" else "failure"
+        kind = "Sandbox.Timedout" if status == "timeout" else "Runtime.ExitError"
+        text = f"RequestId: {invocation.request_id} Error: {status}"
+        body = json.dumps({"errorType": kind, "errorMessage": text}).encode()
+        return Outcome(invocation.request_id, status, body, kind, number)
+
+    def close(self) -> None:
+        """End all environments, with SHUTDOWN for their extensions; what they print meanwhile is still heard."""
+        for number, platform in enumerate(self._all, 1):
+            platform.spindown()
+            self._tell(number, platform)
+            platform.close()
+
+    def _take(self) -> "tuple[int, LocalLambda]":
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or len(self._all) < self.most)
+            if self._free:
+                platform = self._free.pop()
+            else:
+                platform = LocalLambda(self.function, enforce_deadline=True)
+                self._all.append(platform)
+                platform.start()
+            return self._all.index(platform) + 1, platform
+
+    def _settle(self, number: int, platform: LocalLambda) -> None:
+        if not platform.reason:
+            platform.wait_idle(self.timeout_ms / 1_000 + 5)
+        self._tell(number, platform)
+        if platform.reason:
+            platform.restart()
+        with self._changed:
+            self._free.append(platform)
+            self._changed.notify_all()
+
+    def _tell(self, number: int, platform: LocalLambda) -> None:
+        lines = platform.ledger.entries("stdout", "stderr", "extension")
+        told = self._told.get(number, 0)
+        self._told[number] = len(lines)
+        for entry in lines[told:]:
+            kind = "extension" if entry.kind == "extension" else "function"
+            text = entry.item.decode("utf-8", "replace").rstrip("\n")
+            self._heard(LogLine(number, kind, text, time.time_ns() // 1_000_000))
+
+
+__all__ = ["Fleet", "LogLine", "Outcome"]
