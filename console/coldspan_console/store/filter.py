@@ -8,6 +8,7 @@ from coldspan_console.store.moments import moment_ms
 from coldspan_console.store.rows import WITH_PAYLOADS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
 OUTCOMES = (
@@ -24,11 +25,10 @@ SORTS = {
     "failures": "failures DESC, time_ms DESC, id DESC",
     "init": "init_us DESC, id DESC",
 }
-# member -> column, for those that ask for one of several words
-_WORDS = {
-    "function": "function", "outcome": "outcome", "start": "start", "source": "source", "version": "version",
-    "account": "account", "region": "region", "trigger": "trigger", "told_by": "told_by", "error_type": "error_type",
-}  # fmt: skip
+# members that ask for one of several words, in the column of the same name
+_WORDS = (
+    "function", "outcome", "start", "source", "version", "account", "region", "trigger", "told_by", "error_type",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,30 @@ class Filter:
             raise ConsoleError(f"a filter has no {', '.join(sorted(unknown))}", todo="use a newer coldspan")
         return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in value.items()})
 
+    def of_function_and_time(self) -> bool:
+        """Whether nothing is asked but of functions, times and calls, which the rows of calls answer themselves."""
+        return not set(self.to_json()) - {
+            "function",
+            "since",
+            "until",
+            "since_ms",
+            "until_ms",
+            "tool",
+            "operation",
+            "status",
+        }
+
     def of_calls(self) -> bool:
         """Whether it asks for a call."""
         return bool(self.tool or self.operation or self.status)
+
+    def time_where(self, table: str, now_ms: "int | None" = None) -> "tuple[list[str], list[Any]]":
+        """The conditions on a table's `time_ms`, and their parameters."""
+        since_ms = moment_ms(self.since, now_ms) if self.since else self.since_ms
+        until_ms = moment_ms(self.until, now_ms) if self.until else self.until_ms
+        terms = {f"{table}.time_ms >= ?": since_ms, f"{table}.time_ms < ?": until_ms}
+        asked = {term: value for term, value in terms.items() if value is not None}
+        return list(asked), list(asked.values())
 
     def where(self, now_ms: "int | None" = None) -> "tuple[str, list[Any]]":
         """A condition on the columns of `invocation`, and its parameters. `payload` is not in it."""
@@ -101,17 +122,14 @@ class Filter:
             terms.append(term)
             values.extend(given)
 
-        for member, column in _WORDS.items():
-            if texts := getattr(self, member):
-                ask(f"invocation.{column} IN ({_words(texts)})", *texts)
+        of_words, texts = self.words_where("invocation", _WORDS)
+        terms += of_words
+        values += texts
         if self.tenant is not None:
             ask(f"invocation.tenant IN ({_words((self.tenant,))})", self.tenant)
-        since_ms = moment_ms(self.since, now_ms) if self.since else self.since_ms
-        until_ms = moment_ms(self.until, now_ms) if self.until else self.until_ms
-        if since_ms is not None:
-            ask("invocation.time_ms >= ?", since_ms)
-        if until_ms is not None:
-            ask("invocation.time_ms < ?", until_ms)
+        of_time, times = self.time_where("invocation", now_ms)
+        terms += of_time
+        values += times
         if self.slower_ms is not None:
             ask("invocation.duration_us >= ?", round(self.slower_ms * 1_000))
         if self.failed:
@@ -137,13 +155,15 @@ class Filter:
             )  # fmt: skip
         return " AND ".join(terms) or "1", values
 
+    def words_where(self, table: str, members: "Iterable[str]") -> "tuple[list[str], list[Any]]":
+        """The conditions of members that ask for one of several words, on the columns of their names."""
+        asked = {member: getattr(self, member) for member in members}
+        terms = [f"{table}.{member} IN ({_words(texts)})" for member, texts in asked.items() if texts]
+        return terms, [text for texts in asked.values() for text in texts]
+
     def call_where(self) -> "tuple[str, list[Any]]":
         """A condition on the columns of `call`: only what is asked of a call."""
-        terms, values = [], []
-        for column in ("tool", "operation", "status"):
-            if texts := getattr(self, column):
-                terms.append(f"call.{column} IN ({_words(texts)})")
-                values += texts
+        terms, values = self.words_where("call", ("tool", "operation", "status"))
         return " AND ".join(terms) or "1", values
 
 

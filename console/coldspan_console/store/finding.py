@@ -1,8 +1,10 @@
 """How invocations are found: summaries from the columns, documents from the lines that were kept."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import WRONG_USE, ConsoleError
+from coldspan_console.payloads import payload_query
 from coldspan_console.store.adding import kept_of
 from coldspan_console.store.documents import unpack
 from coldspan_console.store.filter import SORTS, Filter
@@ -41,7 +43,7 @@ def summaries(
         for request_id, *values in rows:
             row = dict(zip((*_SELECTED, *WORDS), values, strict=True))
             for name in WORDS:
-                row[name] = _text(connection, row[name], texts)
+                row[name] = text_of_word(connection, row[name], texts)
             found[row["id"]] = {"request_id": request_id, **_told(row)}
     return [found[number] for number in chosen if number in found]
 
@@ -59,11 +61,29 @@ def _told(row: "dict[str, Any]") -> "dict[str, Any]":
     }
 
 
-def _text(connection: "sqlite3.Connection", number: int, known: "dict[int, str]") -> str:
+def text_of_word(connection: "sqlite3.Connection", number: int, known: "dict[int, str]") -> str:
+    """The text of a word; `known` is what has been looked up already."""
     if number not in known:
         found = connection.execute("SELECT text FROM word WHERE id = ?", (number,)).fetchone()
         known[number] = found[0] if found is not None else ""
     return known[number]
+
+
+def meant(connection: "sqlite3.Connection", wanted: Filter) -> "tuple[str, list[Any]]":
+    """A condition on `invocation` and its parameters, payloads and all."""
+    condition, values = wanted.where()
+    if not wanted.payload:
+        return condition, values
+    chosen = [number for (number,) in connection.execute(f"SELECT id FROM invocation WHERE {condition}", values)]
+    queries = [payload_query(text) for text in wanted.payload]
+    found = []
+    for some in _chunks(chosen):
+        found += [
+            document["store"]["id"]
+            for document in documents(connection, some)
+            if all(query.holds(document) for query in queries)
+        ]
+    return "invocation.id IN (SELECT value FROM json_each(?))", [json.dumps(found)]
 
 
 def ids(
@@ -72,7 +92,7 @@ def ids(
     """The ids of the invocations that are meant, in order."""
     if sort not in SORTS:
         raise ConsoleError(f"no order is called {sort!r}", todo=f"one of {', '.join(SORTS)}", exit_code=WRONG_USE)
-    condition, values = wanted.where()
+    condition, values = meant(connection, wanted)
     window = "" if limit is None and not offset else " LIMIT ? OFFSET ?"
     bounds = [-1 if limit is None else limit, offset] if window else []
     query = f"SELECT id FROM invocation WHERE {condition} ORDER BY {SORTS[sort]}{window}"
@@ -81,7 +101,7 @@ def ids(
 
 def count(connection: "sqlite3.Connection", wanted: Filter) -> int:
     """See Store.count()."""
-    condition, values = wanted.where()
+    condition, values = meant(connection, wanted)
     return connection.execute(f"SELECT count(*) FROM invocation WHERE {condition}", values).fetchone()[0]
 
 

@@ -74,14 +74,17 @@ def invocation_row(invocation: "Invocation", word: "Callable[[str], int]") -> "d
 
 
 def call_rows(invocation: "Invocation", word: "Callable[[str], int]") -> "list[tuple[Any, ...]]":
-    """(tool, operation, status, bucket, time_ms, duration_us, attempts, message) of each call."""
+    """(tool, operation, status, bucket, time_ms, duration_us, attempts, message) of each call.
+
+    time_ms is the invocation's: what is asked of a time is then the same of both.
+    """
     document = invocation.document
     rows: list[tuple[Any, ...]] = []
     for call in document.get("calls", ())[:CALLS_AS_ROWS]:
         duration_us = _us(call.get("duration_ms"))
         names = (text_of(call.get(name)) for name in ("tool", "operation", "status"))
         rows.append((
-            *map(word, names), bucket_of(duration_us), count_of(call.get("timestamp")), duration_us,
+            *map(word, names), bucket_of(duration_us), time_of(document), duration_us,
             max(1, count_of(call.get("attempts"))), text_of(call.get("message"))[:MESSAGE_CHARS] or None,
         ))  # fmt: skip
     for metric in document.get("call_metrics", ()) if not rows else ():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import WRONG_USE, ConsoleError
-from coldspan_console.store import adding, database, finding, scope
+from coldspan_console.store import adding, counting, database, finding, scope
 from coldspan_console.store.filter import Filter
 
 if TYPE_CHECKING:
@@ -145,7 +145,47 @@ class Store:
         with self._reading():
             return finding.changes(self.connection)
 
-    # -- ------------------------------------------------------------------------------------------------------------
+    # -- counting ----------------------------------------------------------------------------------------------------
+
+    def totals(self, wanted: Filter = EVERYTHING) -> "dict[str, Any]":
+        """All that are meant in one line; see counting.totals()."""
+        with self._reading():
+            return counting.totals(self.connection, wanted)
+
+    def invocations_by(
+        self, wanted: Filter = EVERYTHING, by: "tuple[str, ...]" = ("function",)
+    ) -> "list[dict[str, Any]]":
+        """Counts and percentiles by columns; see counting.invocations_by()."""
+        with self._reading():
+            return counting.invocations_by(self.connection, wanted, by)
+
+    def calls_by(
+        self, wanted: Filter = EVERYTHING, by: "tuple[str, ...]" = ("tool", "operation")
+    ) -> "list[dict[str, Any]]":
+        """Counts and percentiles of calls; see counting.calls_by()."""
+        with self._reading():
+            return counting.calls_by(self.connection, wanted, by)
+
+    def edges(self, wanted: Filter = EVERYTHING) -> "list[dict[str, Any]]":
+        """The service map: calls by function and tool; see counting.calls_by()."""
+        return self.calls_by(wanted, ("function", "tool"))
+
+    def errors(self, wanted: Filter = EVERYTHING, limit: int = 100) -> "list[dict[str, Any]]":
+        """What failed, by tool, operation and message; see counting.errors()."""
+        with self._reading():
+            return counting.errors(self.connection, wanted, limit)
+
+    def timeline(self, wanted: Filter = EVERYTHING, width_ms: int = 60_000) -> "list[dict[str, Any]]":
+        """Counts by time; see counting.timeline()."""
+        with self._reading():
+            return counting.timeline(self.connection, wanted, width_ms)
+
+    def overhead(self, wanted: Filter = EVERYTHING) -> "dict[str, Any]":
+        """The recorder's own time; see counting.overhead()."""
+        with self._reading():
+            return counting.overhead(self.connection, wanted)
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _reading(self) -> "Iterator[None]":
