@@ -28,6 +28,7 @@ COMMANDS = {
     "detach": "Give functions back what attach changed",
     "status": "Show which functions in an account have the layer",
     "pull": "Bring records from CloudWatch, X-Ray or a log stream into the local store",
+    "completion": "Print what bash, zsh or fish needs to complete the commands",
 }
 EPILOG = """\b
 Examples:
