@@ -1,6 +1,6 @@
 """Which invocations are meant: one filter for every command, as SQL over the columns, and as JSON where it is saved."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import WRONG_USE, ConsoleError
@@ -87,6 +87,11 @@ class Filter:
         if unknown:
             raise ConsoleError(f"a filter has no {', '.join(sorted(unknown))}", todo="use a newer coldspan")
         return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in value.items()})
+
+    def but(self, other: "Self") -> "Self":
+        """This filter, with what the other one asks for in place of its own."""
+        asked = other.to_json()
+        return replace(self, **{name: getattr(other, name) for name in asked})
 
     def of_function_and_time(self) -> bool:
         """Whether nothing is asked but of functions, times and calls, which the rows of calls answer themselves."""

@@ -30,7 +30,11 @@ def summaries(
     connection: "sqlite3.Connection", wanted: Filter, limit: "int | None", offset: int, sort: str
 ) -> "list[dict[str, Any]]":
     """See Store.find()."""
-    chosen = ids(connection, wanted, limit, sort, offset)
+    return summaries_of(connection, ids(connection, wanted, limit, sort, offset))
+
+
+def summaries_of(connection: "sqlite3.Connection", chosen: "list[int]") -> "list[dict[str, Any]]":
+    """The summaries of invocations by their ids, in that order."""
     columns = ", ".join(f"invocation.{name}" for name in (*_SELECTED, *WORDS))
     found = {}
     texts: dict[int, str] = {}

@@ -2,11 +2,12 @@
 
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from rich.table import Table
 from rich.text import Text
 
-from coldspan_console.tree import MARKS, OUTCOME_STYLES, duration, milliseconds
+from coldspan_console.tree import MARKS, OUTCOME_STYLES, duration, milliseconds, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,22 +38,22 @@ def invocations_table(summaries: "Iterable[dict[str, Any]]", now_ms: "int | None
 def _row(summary: "dict[str, Any]", now_ms: int) -> "list[Text]":
     outcome = summary["outcome"]
     style = OUTCOME_STYLES.get(outcome, "bold red")
-    start = Text(summary["start"], "magenta" if summary["start"] != "warm" else "dim")
+    start = Text(plain(summary["start"]), "magenta" if summary["start"] != "warm" else "dim")
     if summary["init_ms"] is not None:
         start.append(f" {milliseconds(summary['init_ms'])}", "dim")
-    request = Text(summary["request_id"][:ID_CHARS], "dim")
+    request = Text(plain(summary["request_id"][:ID_CHARS]), "dim")
     if summary["attempt"] > 1:
         request.append(f" #{summary['attempt']}", "yellow")
     return [
         Text(OUTCOME_MARKS.get(outcome, "?"), style),
-        Text(outcome, style),
+        Text(plain(outcome), style),
         Text(age(summary["time_ms"], now_ms), "dim"),
-        Text(summary["function"]),
+        Text(plain(summary["function"])),
         Text(milliseconds(summary["duration_ms"])),
         start,
         calls_text(summary),
         request,
-        Text(shortened(summary["error"], MESSAGE_CHARS), "red"),
+        Text(plain(shortened(summary["error"], MESSAGE_CHARS)), "red"),
     ]
 
 
@@ -82,7 +83,7 @@ def groups_table(groups: "Sequence[dict[str, Any]]", by: str) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         table.add_row(
-            Text(group[by] or "-"),
+            Text(plain(group[by] or "-")),
             str(group["count"]),
             _failed(group),
             str(group["cold"]),
@@ -103,10 +104,10 @@ def tools_table(groups: "Sequence[dict[str, Any]]") -> Table:
         ended = Text()
         for status, count in list(group["statuses"].items())[:STATUSES]:
             mark, style = MARKS.get(status, ("·", "dim"))
-            ended.append(f"{mark} {status} {count}  ", style)
+            ended.append(plain(f"{mark} {status} {count}  "), style)
         table.add_row(
-            Text(group["tool"]),
-            Text(group["operation"]),
+            Text(plain(group["tool"])),
+            Text(plain(group["operation"])),
             str(group["count"]),
             _failed(group),
             *(milliseconds(group[name]) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")),
@@ -129,11 +130,11 @@ def errors_table(groups: "Sequence[dict[str, Any]]", now_ms: "int | None" = None
         what = f"{group['tool']} {group['operation']}" if group["kind"] == "call" else ", ".join(group["functions"])
         table.add_row(
             str(group["count"]),
-            Text(what),
-            Text(f"{mark} {group['status']}", style),
+            Text(plain(what)),
+            Text(plain(f"{mark} {group['status']}"), style),
             Text(age(group["last_ms"], now_ms), "dim"),
-            Text(group["request_id"][:ID_CHARS], "dim"),
-            Text(group["message"]),
+            Text(plain(group["request_id"][:ID_CHARS]), "dim"),
+            Text(plain(group["message"])),
         )
     return table
 
@@ -150,6 +151,12 @@ def totals_line(totals: "dict[str, Any]") -> Text:
         parts += [f"p{percent} {milliseconds(totals[f'p{percent}_ms'])}" for percent in (50, 95)]
         text.append("  " + " · ".join(parts), "dim")
     return text
+
+
+def report_link(document: "dict[str, Any]") -> str:
+    """What opens one invocation in the report, whose page takes the request id as a hash."""
+    place = quote(str(document.get("request_id")), safe="")
+    return f"coldspan report --serve, then #/invocation/{place}"
 
 
 def shortened(text: str, most: int) -> str:

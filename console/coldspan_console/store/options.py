@@ -1,18 +1,22 @@
 """The options by which commands say which invocations are meant."""
 
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from coldspan_console.payloads import payload_query
+from coldspan_console.store.database import default_path
 from coldspan_console.store.filter import OUTCOMES, STARTS, Filter
 from coldspan_console.store.moments import length_ms, moment_ms
+from coldspan_console.store.saved import get
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OPTIONS = (
+    click.option("--filter", "saved_name", default="", metavar="NAME", help="As saved by `coldspan filter save`, too."),
     click.option("-f", "--function", multiple=True, metavar="NAME", help="Of this function."),
     click.option("--outcome", multiple=True, type=click.Choice(OUTCOMES), metavar="OUTCOME",
                  help=f"That ended so: {', '.join(OUTCOMES)}."),
@@ -40,7 +44,7 @@ def filter_options(function: "Callable[..., Any]") -> "Callable[..., Any]":
     """The options of a filter; the command gets a Filter as `wanted`."""
 
     @wraps(function)
-    def with_filter(*args: Any, cold: bool, slower: str, **given: Any) -> Any:
+    def with_filter(*args: Any, cold: bool, slower: str, saved_name: str, **given: Any) -> Any:
         for member in ("since", "until"):
             if given[member]:
                 moment_ms(given[member])  # refused now, not in the middle
@@ -49,7 +53,11 @@ def filter_options(function: "Callable[..., Any]") -> "Callable[..., Any]":
         start = tuple(given.pop("start")) + (tuple(kind for kind in STARTS if kind != "warm") if cold else ())
         slower_ms = length_ms(slower, "--slower") if slower else None
         members = {name: given.pop(name) for name in _MEMBERS}
-        return function(*args, wanted=Filter(start=start, slower_ms=slower_ms, **members), **given)
+        wanted = Filter(start=start, slower_ms=slower_ms, **members)
+        if saved_name:
+            path = given.get("store_path")
+            wanted = get(saved_name, Path(path) if path else default_path()).wanted.but(wanted)
+        return function(*args, wanted=wanted, **given)
 
     for option in reversed(_OPTIONS):
         with_filter = option(with_filter)

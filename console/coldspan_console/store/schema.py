@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 APPLICATION = 0x434F4C44  # "COLD": what tells a store from any other SQLite file, at offset 68
-VERSION = 1
+VERSION = 2
 
 # Texts that many rows share are words: a row then is 60 bytes, and a million of them are looked through in a fifth of a
 # second. `document` has every line as it came, once; the other tables are made from it, and can be made anew.
@@ -45,17 +45,31 @@ CREATE TABLE call (
 );
 CREATE INDEX call_of_invocation ON call (invocation);
 CREATE INDEX call_counted ON call (function, tool, operation, status, bucket, time_ms);
-CREATE TABLE saved_filter (
-    name TEXT PRIMARY KEY, filter TEXT NOT NULL, command TEXT NOT NULL, topic TEXT NOT NULL, made_ms INTEGER NOT NULL
-) WITHOUT ROWID;
 CREATE TABLE notified (
-    filter TEXT NOT NULL, request INTEGER NOT NULL, span_id TEXT NOT NULL, PRIMARY KEY (filter, request, span_id)
+    filter TEXT NOT NULL, request INTEGER NOT NULL, span_id TEXT NOT NULL, sent_ms INTEGER NOT NULL,
+    PRIMARY KEY (filter, request, span_id)
 ) WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+
+def _saved_filters_leave(connection: "sqlite3.Connection") -> None:
+    """Format 2: saved filters are the user's, a notification has its time, a call has that of its invocation."""
+    connection.execute(
+        "UPDATE call SET time_ms = (SELECT time_ms FROM invocation WHERE invocation.id = call.invocation)"
+    )
+    connection.execute("DROP TABLE saved_filter")
+    connection.execute("ALTER TABLE notified RENAME TO notified_1")
+    connection.execute(
+        "CREATE TABLE notified (filter TEXT NOT NULL, request INTEGER NOT NULL, span_id TEXT NOT NULL,"
+        " sent_ms INTEGER NOT NULL, PRIMARY KEY (filter, request, span_id)) WITHOUT ROWID"
+    )
+    connection.execute("INSERT INTO notified SELECT filter, request, span_id, 0 FROM notified_1")
+    connection.execute("DROP TABLE notified_1")
+
+
 # version -> what makes it one version newer, inside one transaction
-MIGRATIONS: "dict[int, Callable[[sqlite3.Connection], None]]" = {}
+MIGRATIONS: "dict[int, Callable[[sqlite3.Connection], None]]" = {1: _saved_filters_leave}
 
 
 def create(connection: "sqlite3.Connection") -> None:

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from coldspan_console.output import WRONG_USE, ConsoleError
-from coldspan_console.store import adding, counting, database, finding, scope
+from coldspan_console.store import adding, counting, database, finding, notifying, retention, saved, scope
 from coldspan_console.store.filter import Filter
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from coldspan_console.store.adding import Added
+    from coldspan_console.store.notifying import Notification
+    from coldspan_console.store.saved import SavedFilter
 
 EVERYTHING = Filter()
 
@@ -37,7 +41,9 @@ class Store:
         self.path = path
         self.exists = exists
         self.writable = writable
+        self.warn: "Callable[[str], object]" = lambda text: click.echo(text, err=True)
         self._turn = threading.RLock()
+        self._notifier = notifying.Notifier(self._say)
 
     @classmethod
     def open(cls, path: "str | Path | None" = None, *, write: bool = True, tenant: "str | None" = None) -> "Self":
@@ -64,7 +70,8 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Wait for notifications that are on their way, and close the file."""
+        self._notifier.close()
         with self._turn:
             self.connection.close()
 
@@ -82,13 +89,29 @@ class Store:
         """
         self._need_writable()
         with self._turn, database.told_clearly(self.path):
-            return adding.add(self.connection, documents, (source, account, region), _now_ms(), advance)
+            added = adding.add(self.connection, documents, (source, account, region), _now_ms(), advance)
+            self._notify(added.touched)
+            return added
 
     def logs(self, request_id: str, lines: "Iterable[Any]") -> int:
         """Keep the log lines of a request: texts, or objects with `text`, `at_ms`, `kind`. Give how many were new."""
         self._need_writable()
         with self._turn, database.told_clearly(self.path):
             return adding.add_logs(self.connection, request_id, lines)
+
+    def prune(self, keep: "int | None" = None, since_ms: "int | None" = None) -> int:
+        """Remove all but the latest `keep` invocations, or all that ended before `since_ms`; how many went.
+
+        What belongs to a request of which nothing is left goes with it. The file becomes as much smaller.
+        """
+        self._need_writable()
+        with self._turn, database.told_clearly(self.path):
+            return retention.prune(self.connection, keep, since_ms)
+
+    def info(self) -> "dict[str, Any]":
+        """path, exists, format, bytes, invocations, documents, first_ms, last_ms, functions."""
+        with self._reading():
+            return retention.info(self.connection, self.path, exists=self.exists)
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +158,11 @@ class Store:
         with self._reading():
             return finding.log_lines(self.connection, request_id)
 
+    def environment(self, limit: int = 100) -> "list[dict[str, Any]]":
+        """The latest documents of no invocation: failed inits, environments that were never used, what was dropped."""
+        with self._reading():
+            return finding.lines(self.connection, "")[-limit:]
+
     def count(self, wanted: Filter = EVERYTHING) -> int:
         """How many invocations are meant."""
         with self._reading():
@@ -144,6 +172,11 @@ class Store:
         """A number that grows whenever an invocation is new or has become more, for Filter.changed_after."""
         with self._reading():
             return finding.changes(self.connection)
+
+    def example(self, each: "SavedFilter") -> "Notification":
+        """What a saved filter would tell of the latest invocation that it means."""
+        with database.told_clearly(self.path):
+            return notifying.example(self.connection, each)
 
     # -- counting ----------------------------------------------------------------------------------------------------
 
@@ -192,6 +225,22 @@ class Store:
         """A turn at the connection, all of whose queries see the store at one moment."""
         with self._turn, database.told_clearly(self.path), database.reading(self.connection):
             yield
+
+    def _notify(self, touched: "tuple[int, ...]") -> None:
+        """Tell whom saved filters say of what was added."""
+        try:
+            watching = [each for each in saved.saved_filters(self.path) if each.command or each.topic]
+            if not (watching and touched):
+                return
+            with database.writing(self.connection):
+                found = notifying.due(self.connection, watching, touched, _now_ms())
+        except ConsoleError as error:  # what was added stays, whoever cannot be told of it
+            self.warn(f"no notification was sent: {error.message}")
+            return
+        self._notifier.send(found)
+
+    def _say(self, text: str) -> None:
+        self.warn(text)
 
     def _need_writable(self) -> None:
         if not self.writable:
