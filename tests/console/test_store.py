@@ -11,7 +11,7 @@ from store_lines import invocation, last_words, late, part, platform, tool
 
 PAST_THE_SCOPE = (
     "SELECT * FROM main.invocation", "SELECT * FROM main.document", "SELECT * FROM main.call",
-    "DROP VIEW temp.invocation", "ATTACH 'x' AS y", "PRAGMA query_only = OFF", "SELECT * FROM counter",
+    "DROP VIEW temp.invocation", "ATTACH 'x' AS y", "PRAGMA query_only = OFF", "SELECT * FROM notified",
     "DELETE FROM main.invocation",
 )  # fmt: skip
 

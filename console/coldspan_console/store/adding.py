@@ -41,9 +41,9 @@ def add(
         lines = list(_lines(batch, counts))
         with database.writing(connection):
             words = Words(connection)
-            requests = _keep(connection, lines, [words(text) for text in origin], now_ms, counts)
-            for some in _chunks(requests):
-                touched += _join(connection, some, words, counts)
+            fresh = _keep(connection, lines, origin, words, now_ms, counts)
+            for some in _chunks(list(fresh)):
+                touched += _join(connection, {number: fresh[number] for number in some}, words, counts)
         advance(len(batch))
     added = Added(counts["new"])
     added.invocations, added.known = counts["invocations"], counts["known"]
@@ -84,88 +84,104 @@ class Words:
 
 
 def _keep(
-    connection: "sqlite3.Connection", lines: "list[Line]", origin: "list[int]", now_ms: int, counts: "Counter[str]"
-) -> "list[int]":
-    """Write the documents that are new; the numbers of their requests, each once."""
+    connection: "sqlite3.Connection", lines: "list[Line]", origin: "tuple[str, str, str]", words: Words, now_ms: int,
+    counts: "Counter[str]",
+) -> "dict[int, list[Kept] | None]":  # fmt: skip
+    """Write the documents that are new. The numbers of their requests, with all of its documents where it is new."""
     numbers: dict[str, int] = {}
-    changed: dict[int, None] = {}
+    changed: dict[int, list[Kept] | None] = {}
+    made: dict[int, list[Kept]] = {}
+    origin_words = [words(text) for text in origin]
     for line in lines:
         number = numbers.get(line.request_id)
         if number is None:
-            number = numbers[line.request_id] = request_number(connection, line.request_id)
+            number, is_new = request_number(connection, line.request_id)
+            numbers[line.request_id] = number
+            if is_new:
+                made[number] = []
         seen_ms = now_ms if line.kind is Kind.NEAR else 0
         done = connection.execute(
             "INSERT OR IGNORE INTO document (request, hash, kind, source, account, region, seen_ms, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, line.hash, line.kind, *origin, seen_ms, line.body),
-        )  # fmt: skip
-        if done.rowcount:
-            counts["new"] += 1
-            if line.kind is not Kind.ENVIRONMENT:
-                changed[number] = None
-        else:
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, line.hash, line.kind, *origin_words, seen_ms, line.body),
+        )
+        if not done.rowcount:
             counts["known"] += 1
-    return list(changed)
+            continue
+        counts["new"] += 1
+        if number in made:
+            made[number].append(Kept(line.kind, line.hash, line.document, *origin, seen_ms))
+        if line.kind is not Kind.ENVIRONMENT:
+            changed[number] = made.get(number)
+    return changed
 
 
-def request_number(connection: "sqlite3.Connection", request_id: str) -> int:
-    """The number of a request id, given one where it has none."""
+def request_number(connection: "sqlite3.Connection", request_id: str) -> "tuple[int, bool]":
+    """The number of a request id, and whether it was given it now."""
     found = connection.execute("SELECT id FROM request WHERE request_id = ?", (request_id,)).fetchone()
     if found is not None:
-        return found[0]
-    return connection.execute("INSERT INTO request (request_id) VALUES (?)", (request_id,)).lastrowid or 0
+        return found[0], False
+    return connection.execute("INSERT INTO request (request_id) VALUES (?)", (request_id,)).lastrowid or 0, True
 
 
 def kept_of(connection: "sqlite3.Connection", requests: "list[int]") -> "dict[int, list[Kept]]":
     """The documents of requests, by the requests' numbers."""
     marks = ",".join("?" * len(requests))
     rows = connection.execute(
-        "SELECT request, kind, body, s.text, a.text, r.text, seen_ms FROM document"
+        "SELECT request, kind, hash, body, s.text, a.text, r.text, seen_ms FROM document"
         " JOIN word s ON s.id = source JOIN word a ON a.id = account JOIN word r ON r.id = region"
         f" WHERE request IN ({marks})", requests,
     )  # fmt: skip
     kept: dict[int, list[Kept]] = {number: [] for number in requests}
-    for number, kind, body, *origin in rows:
-        kept[number].append(Kept(Kind(kind), unpack(body), *origin))
+    for number, kind, digest, body, *origin in rows:
+        kept[number].append(Kept(Kind(kind), digest, unpack(body), *origin))
     return kept
 
 
-def _join(connection: "sqlite3.Connection", requests: "list[int]", words: Words, counts: "Counter[str]") -> "list[int]":
-    """Make the invocations of requests anew; the ids of theirs."""
-    marks = ",".join("?" * len(requests))
-    known = {
-        (request, span_id): number
-        for number, request, span_id in connection.execute(
-            f"SELECT id, request, span_id FROM invocation WHERE request IN ({marks})", requests
-        )
-    }
+def _join(
+    connection: "sqlite3.Connection", requests: "dict[int, list[Kept] | None]", words: Words, counts: "Counter[str]"
+) -> "list[int]":
+    """Make the invocations of requests anew, from their documents where they are at hand; the ids of theirs."""
+    kept = {number: documents for number, documents in requests.items() if documents is not None}
+    known: dict[tuple[int, str], int] = {}
+    if before := [number for number in requests if number not in kept]:
+        kept.update(kept_of(connection, before))
+        marks = ",".join("?" * len(before))
+        rows = connection.execute(f"SELECT id, request, span_id FROM invocation WHERE request IN ({marks})", before)
+        known = {(request, span_id): number for number, request, span_id in rows}
+    change = changes(connection)
+    calls: list[tuple[Any, ...]] = []
     touched = []
-    for request, documents in kept_of(connection, requests).items():
+    for request, documents in kept.items():
         for invocation in join(documents):
             row = invocation_row(invocation, words)
             number = known.pop((request, invocation.span_id), None)
             if number is None:  # what only the platform had told of is now told by its record
                 number = known.pop((request, ""), None)
             counts["invocations"] += number is None
-            values = [request, row["span_id"], _next_change(connection), *[row[name] for name in COLUMNS[3:]]]
+            change += 1
+            values = [request, row["span_id"], change, *[row[name] for name in COLUMNS[3:]]]
             if number is None:
                 number = connection.execute(_INSERT, values).lastrowid or 0
             else:
                 connection.execute(_REPLACE, [*values, number])
                 connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
-            connection.executemany(
-                _INSERT_CALL, [(number, row["function"], *call) for call in call_rows(invocation, words)]
-            )
+            calls += [(number, row["function"], *call) for call in call_rows(invocation, words)]
             touched.append(number)
+    connection.executemany(_INSERT_CALL, calls)
+    connection.execute(
+        "INSERT INTO counter VALUES ('change', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (change,)
+    )
     for number in known.values():
         connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
         connection.execute("DELETE FROM invocation WHERE id = ?", (number,))
     return touched
 
 
-def _next_change(connection: "sqlite3.Connection") -> int:
-    return connection.execute(
-        "INSERT INTO counter VALUES ('change', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
-    ).fetchone()[0]
+def changes(connection: "sqlite3.Connection") -> int:
+    """How often an invocation has been new or has become more."""
+    found = connection.execute("SELECT value FROM counter WHERE name = 'change'").fetchone()
+    return found[0] if found is not None else 0
 
 
 _INSERT = f"INSERT INTO invocation ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -177,7 +193,7 @@ def add_logs(connection: "sqlite3.Connection", request_id: str, lines: "Iterable
     """Keep log lines; see Store.logs(). A line is known again by its time, kind and text."""
     given = [_log_line(line) for line in lines]
     with database.writing(connection):
-        request = request_number(connection, text_of(request_id))
+        request, _ = request_number(connection, text_of(request_id))
         found = connection.execute("SELECT body FROM log WHERE request = ?", (request,)).fetchone()
         known: list[list[Any]] = unpack(found[0]) if found is not None else []
         left = Counter(tuple(line) for line in known)

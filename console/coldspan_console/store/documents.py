@@ -48,14 +48,18 @@ def lines_of(given: Any) -> "Iterator[Line]":
         return
     for kind, request_id, part in _placed(document):
         try:
-            canonical = json.dumps(part, sort_keys=True, separators=(",", ":"), allow_nan=False)
-            text = json.dumps(part, separators=(",", ":"))
+            canonical, text = _canonical(part), _compact(part)
         except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from None
         if len(text) > DOCUMENT_BYTES:
             raise ValueError("too large")
         digest = blake2b(canonical.encode(), digest_size=8).digest()
         yield Line(request_id, int.from_bytes(digest, "big", signed=True), kind, part, pack(text.encode()))
+
+
+# made once: json.dumps() makes an encoder at each call that has arguments
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def parsed(given: Any) -> "dict[str, Any] | None":

@@ -109,11 +109,6 @@ def count(connection: "sqlite3.Connection", wanted: Filter) -> int:
     return connection.execute(f"SELECT count(*) FROM invocation WHERE {condition}", values).fetchone()[0]
 
 
-def changes(connection: "sqlite3.Connection") -> int:
-    """See Store.changes()."""
-    return connection.execute("SELECT max(change) FROM invocation").fetchone()[0] or 0
-
-
 def documents(connection: "sqlite3.Connection", chosen: "list[int]") -> "list[dict[str, Any]]":
     """The documents of invocations by their ids, in that order."""
     marks = ",".join("?" * len(chosen))

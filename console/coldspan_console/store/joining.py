@@ -36,9 +36,10 @@ _NOT_METRICS = frozenset(("_aws", "function_name", "request_id", "level", "times
 
 
 class Kept(NamedTuple):
-    """A document as the store keeps it."""
+    """A document as the store keeps it. `hash` depends on nothing but the document."""
 
     kind: Kind
+    hash: int
     document: "dict[str, Any]"
     source: str = ""
     account: str = ""
@@ -87,8 +88,7 @@ def join(documents: "Iterable[Kept]") -> "list[Invocation]":
 
 def _order(kept: Kept) -> "tuple[Any, ...]":
     """An order that depends on the documents alone."""
-    part = number_of(kept.document.get("part")) or 0
-    return kept.kind, time_of(kept.document), part, repr(sorted(kept.document.items(), key=str)), kept[2:5]
+    return kept.kind, time_of(kept.document), number_of(kept.document.get("part")) or 0, kept.hash
 
 
 def _attempts(records: "Sequence[Kept]") -> "list[Invocation]":
@@ -100,13 +100,14 @@ def _attempts(records: "Sequence[Kept]") -> "list[Invocation]":
     attempts = []
     for span_id, group in by_span.items():
         best = min(group, key=_rank)
+        from_journal = _rank(best)[0] > 0
         document = dict(best.document)
         for other in group:
             if other is best:
                 continue
             if not document.get("calls") and isinstance(other.document.get("calls"), list):
                 document["calls"] = other.document["calls"]
-            if _rank(best)[0] and _rank(other)[0]:  # both of a killed one: what one did not know the other may
+            if from_journal:  # then so is the other: what one did not know the other may
                 document = {**other.document, **document}
         attempt = Invocation(span_id, document, best, lines=[kept.document for kept in group])
         if "calls" in document:
@@ -116,9 +117,9 @@ def _attempts(records: "Sequence[Kept]") -> "list[Invocation]":
     return attempts
 
 
-def _rank(kept: Kept) -> "tuple[int, str]":
+def _rank(kept: Kept) -> "tuple[Any, ...]":
     told_by = kept.document.get("told_by")
-    return (0 if told_by is None else 1 if told_by == "black_box" else 2), repr(_order(kept))
+    return (0 if told_by is None else 1 if told_by == "black_box" else 2), _order(kept)
 
 
 def began_ms(document: "dict[str, Any]") -> float:

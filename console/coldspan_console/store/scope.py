@@ -12,7 +12,9 @@ _VIEWS = {
     "document": f"SELECT * FROM main.document WHERE request IN {_REQUESTS}",
     "log": f"SELECT * FROM main.log WHERE request IN {_REQUESTS}",
 }
-_FREE = frozenset(("word",))  # resolved by number: a number that is not seen gives nothing away
+# words are looked up by number, and a number that is not seen gives nothing away; the counter says that there was
+# something; json_each() is a list that the query itself brings
+_FREE = frozenset(("word", "counter", "json_each"))
 _READS = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_RECURSIVE)
 )

@@ -171,7 +171,7 @@ class Store:
     def changes(self) -> int:
         """A number that grows whenever an invocation is new or has become more, for Filter.changed_after."""
         with self._reading():
-            return finding.changes(self.connection)
+            return adding.changes(self.connection)
 
     def example(self, each: "SavedFilter") -> "Notification":
         """What a saved filter would tell of the latest invocation that it means."""
