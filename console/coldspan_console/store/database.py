@@ -28,6 +28,8 @@ def default_path() -> Path:
 def open_to_write(path: Path) -> sqlite3.Connection:
     """Open a store, made or migrated where need be. Errors: ConsoleError with what to do."""
     with told_clearly(path):
+        if path.is_dir():
+            raise ConsoleError("this is a folder, no store", where=str(path), todo="name a file in it")
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.parent.name == PLACE.parent.name:
@@ -124,36 +126,38 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> "Iterator[None]"
 def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
     # threads take turns by the store's own lock
     connection = sqlite3.connect(name, timeout=WAIT_S, isolation_level=None, check_same_thread=False, uri=uri)
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # reads the file, which may be none
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _ensure(connection: sqlite3.Connection, path: Path) -> None:
     """Make what is empty a store, and bring an older one up to date."""
     version = _checked_version(connection, path)
-    if version == schema.VERSION:
-        _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
-        # what is committed outlives a kill; the last of it may not outlive a power cut, and what was run can run again
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    # what is committed outlives a kill; the last of it may not outlive a power cut, and what was run can run again
     connection.execute("PRAGMA synchronous = NORMAL")
-    if version:
-        _back_up(connection, path, version)
+    if version == schema.VERSION:
+        return
     with writing(connection):
         version = _checked_version(connection, path)  # another console may have been quicker
         if version == 0:
             schema.create(connection)
         elif version < schema.VERSION:
+            _back_up(path, version)
             schema.migrate(connection, version)
 
 
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     """The format's version, 0 for an empty file. Errors: ConsoleError for another's database, and for a newer store."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    with reading(connection):  # another console may be making it
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
     if not tables and not application:
         return 0
     if application != schema.APPLICATION:
@@ -166,17 +170,14 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Keep the older store beside the new one: nothing reads it, it is for the way back."""
+def _back_up(path: Path, version: int) -> None:
+    """Keep the older store beside the new one: nothing reads it, it is for the way back. One console at a time does."""
     aside = path.with_name(f"{path.name}.format-{version}")
-    if aside.exists():
-        return
-    made = path.with_name(f"{aside.name}.{os.getpid()}")
-    target = sqlite3.connect(made)
-    try:
-        connection.backup(target)
-    finally:
-        target.close()
+    made = path.with_name(f"{aside.name}.new")
+    made.unlink(missing_ok=True)  # of a console that was killed meanwhile
+    # a connection that writes cannot be copied from; another one sees what was committed before
+    with contextlib.closing(_connect(str(path))) as source, contextlib.closing(sqlite3.connect(made)) as target:
+        source.backup(target)
     made.replace(aside)
 
 
