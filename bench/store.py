@@ -122,8 +122,8 @@ QUESTIONS = {
     "list the slowest 20": lambda store: store.find(limit=20, sort="slowest"),
     "list 20 by a text in an error": lambda store: store.find(Filter(text="number 7"), limit=20),
     "list 20 with a throttled call": lambda store: store.find(Filter(tool="sqs", status="throttled"), limit=20),
-    "find one by its request id": lambda store: store.find(Filter(request_id="00000fff"), limit=2),
-    "its document": lambda store: store.get(store.find(Filter(request_id="00000fff"), limit=1)[0]["request_id"]),
+    "find one by its request id": lambda store: store.find(Filter(request_id="000003e7"), limit=2),
+    "its document": lambda store: store.get(store.find(Filter(request_id="000003e7"), limit=1)[0]["request_id"]),
     "totals": lambda store: store.totals(),
     "totals of a function, slower than 50 ms": lambda store: store.totals(Filter(function="function-3", slower_ms=50)),
     "percentiles by function": lambda store: store.invocations_by(),
@@ -225,7 +225,7 @@ DUCK_QUESTIONS = {
         f"SELECT * FROM invocation WHERE id IN (SELECT invocation FROM call WHERE message ILIKE '%number 7%') {LATEST}"
     ),
     "find one by its request id": (
-        "SELECT * FROM invocation JOIN request ON request.id = request WHERE request_id LIKE '00000fff%'"
+        "SELECT * FROM invocation JOIN request ON request.id = request WHERE request_id LIKE '000003e7%'"
     ),
     "percentiles by function": (
         "SELECT function, count(*), quantile_cont(duration_us, [0.5, 0.9, 0.95, 0.99]) FROM invocation GROUP BY 1"
