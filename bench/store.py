@@ -43,6 +43,9 @@ def documents(count, first=0):
         span, at_ms = f"{number:016x}", FIRST_MS + number * 50
         outcome = chance.choice(OUTCOMES)
         calls = [_call(chance, span, at_ms) for _ in range(2)]
+        if number % 20 == 0:  # as with COLDSPAN_PAYLOADS=errors
+            order = {"order": {"id": number, "items": [{"sku": f"LAMP-{number % 97}", "count": 2}]}}
+            calls[0]["payload"] = {"request": order, "response": "<answer><state>refused</state></answer>"}
         yield {
             "_aws": {"Timestamp": at_ms, "CloudWatchMetrics": [{"Namespace": "coldspan", "Metrics": METRICS}]},
             "function_name": f"function-{number % 8}", "Duration": round(chance.lognormvariate(3, 1), 3),
@@ -122,6 +125,7 @@ QUESTIONS = {
     "list the slowest 20": lambda store: store.find(limit=20, sort="slowest"),
     "list 20 by a text in an error": lambda store: store.find(Filter(text="number 7"), limit=20),
     "list 20 with a throttled call": lambda store: store.find(Filter(tool="sqs", status="throttled"), limit=20),
+    "list 20 by order.id=... in a payload": lambda store: store.find(Filter(payload="order.id=12340"), limit=20),
     "find one by its request id": lambda store: store.find(Filter(request_id="000003e7"), limit=2),
     "its document": lambda store: store.get(store.find(Filter(request_id="000003e7"), limit=1)[0]["request_id"]),
     "totals": lambda store: store.totals(),
@@ -136,6 +140,9 @@ QUESTIONS = {
     "errors by tool, operation, message": lambda store: store.errors(),
     "timeline of 100 buckets": lambda store: store.timeline(width_ms=store.count() // 2),
     "overhead": lambda store: store.overhead(),
+    "look into 5,000 payloads for a text": lambda store: store.count(
+        Filter(payload="~refused", since_ms=FIRST_MS + (store.count() - 100_000) * 50)
+    ),
     "documents of 10,000": lambda store: sum(1 for _ in store.documents(limit=10_000)),
 }
 

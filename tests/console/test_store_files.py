@@ -86,6 +86,29 @@ def test_an_older_store_is_brought_up_to_date_and_kept_aside(tmp_path):
     assert before != path.read_bytes()
 
 
+def test_payloads_of_an_older_store_are_found(tmp_path):
+    """A question about payloads would find only what came after the upgrade."""
+    from_dump(tmp_path / "store.db", "format-2.sql")
+    with Store.open(tmp_path / "store.db") as store:
+        assert [summary["request_id"] for summary in store.find(Filter(payload="order.id=17"))] == ["r1"]
+        assert store.count(Filter(payload="order.id=18")) == 0
+
+
+def test_a_migrated_store_is_as_a_new_one(tmp_path):
+    """The next version's steps would meet two sorts of stores."""
+    with Store.open(tmp_path / "new.db") as store:
+        wanted = _tables(store)
+    for number in range(1, schema.VERSION):
+        from_dump(tmp_path / f"{number}.db", f"format-{number}.sql")
+        with Store.open(tmp_path / f"{number}.db") as store:
+            assert _tables(store) == wanted
+
+
+def _tables(store):
+    rows = store.connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+    return {name: " ".join(sql.replace("(", " ( ").replace(")", " ) ").replace('"', "").split()) for name, sql in rows}
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     """Half a migration is a store that no version understands."""
     path = tmp_path / "store.db"

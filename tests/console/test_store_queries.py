@@ -4,8 +4,11 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from coldspan_console.output import WRONG_USE, ConsoleError
+from coldspan_console.payloads import payload_query
 from coldspan_console.store import Filter, Store, counting, moments
 from coldspan_console.store.filter import FAILED_OUTCOMES, SORTS
 from coldspan_console.store.histogram import bucket_of, exact_percentiles, middle_us, percentiles
@@ -221,6 +224,45 @@ def test_a_bucket_stands_for_its_durations(duration_us):
     assert percentiles({bucket: 3}, [50]) == [pytest.approx(min(duration_us, 10**12) / 1_000, rel=0.011, abs=0.001)]
 
 
+VALUES = st.sampled_from([17, "17", 17.0, "x", "", None, True, "true", [17, "x"], {"#text": "17", "@a": "x"}])
+PAYLOADS = st.recursive(
+    VALUES, lambda inner: st.dictionaries(st.sampled_from(["id", "order", "items"]), inner, max_size=2), max_leaves=5
+)
+QUERIES = st.sampled_from(
+    ["id=17", "order.id=17", "items[0]=17", "items=x", "order=", "id=true", "id=null", "=17", "order.items.id=17",
+     "#text=17", "@a=x", "id!=17", "id", "id~1", "[0]=17", "id=17.0", "id='x'"]
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(PAYLOADS, min_size=1, max_size=6), st.lists(QUERIES, min_size=1, max_size=2))
+def test_the_index_of_payloads_finds_what_looking_finds(tmp_path_factory, payloads, queries):
+    """A value that is there would not be found."""
+    documents = []
+    for number, payload in enumerate(payloads):
+        document = invocation(f"r{number}", calls=[("api", "GET", "ok")])
+        document["calls"][0]["payload"] = payload
+        documents.append(document)
+    with Store.open(tmp_path_factory.mktemp("p") / "store.db") as store:
+        store.add(documents)
+        expected = {
+            document["request_id"]
+            for document in documents
+            if all(payload_query(text).holds(document) for text in queries)
+        }
+        assert {summary["request_id"] for summary in store.find(Filter(payload=queries))} == expected
+
+
+def test_a_payload_with_more_values_than_the_index_takes_is_found(tmp_path):
+    """The last of a long list would be missing."""
+    document = invocation("r1", calls=[("api", "GET", "ok")])
+    document["calls"][0]["payload"] = {"items": list(range(5_000))}
+    with Store.open(tmp_path / "store.db") as store:
+        store.add([document])
+        assert store.count(Filter(payload="items=4999")) == 1
+        assert store.count(Filter(payload="items=5000")) == 0
+
+
 # -- plans: what makes the difference between a tenth of a second and a minute, at a million ------------------------
 
 PLANS = {
@@ -231,6 +273,10 @@ PLANS = {
     "since": (lambda s: s.count(Filter(since_ms=AT_MS)), "USING COVERING INDEX invocation_by_time"),
     "one request": (lambda s: s.get("00000007-7"), "USING COVERING INDEX sqlite_autoindex_request_1"),
     "a prefix": (lambda s: s.find(Filter(request_id="0000")), "sqlite_autoindex_request_1 (request_id>"),
+    "a value in a payload": (
+        lambda s: s.find(Filter(payload="order.id=3")),
+        "payload_value USING PRIMARY KEY (hash=?)",
+    ),
     "what is new": (lambda s: s.find(Filter(changed_after=9)), "USING INDEX invocation_by_change"),
 }
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from coldspan_console.store import database
 from coldspan_console.store.documents import Kind, Line, lines_of, number_of, pack, text_of, unpack
 from coldspan_console.store.joining import Kept, join
-from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, call_rows, invocation_row
+from coldspan_console.store.payload_index import values_of
+from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, WITH_PAYLOADS, call_rows, invocation_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -151,6 +152,7 @@ def _join(
         known = {(request, span_id): number for number, request, span_id in rows}
     change = changes(connection)
     calls: list[tuple[Any, ...]] = []
+    payloads: list[tuple[int, int]] = []
     touched = []
     for request, documents in kept.items():
         for invocation in join(documents):
@@ -167,8 +169,11 @@ def _join(
                 connection.execute(_REPLACE, [*values, number])
                 connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
             calls += [(number, row["function"], *call) for call in call_rows(invocation, words)]
+            if row["flags"] & WITH_PAYLOADS:
+                payloads += [(each, number) for each in values_of(invocation.document)]
             touched.append(number)
     connection.executemany(_INSERT_CALL, calls)
+    connection.executemany(_INSERT_PAYLOAD, payloads)
     connection.execute(
         "INSERT INTO counter VALUES ('change', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (change,)
     )
@@ -176,6 +181,21 @@ def _join(
         connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
         connection.execute("DELETE FROM invocation WHERE id = ?", (number,))
     return touched
+
+
+def index_payloads(connection: "sqlite3.Connection") -> None:
+    """Index what the payloads of all invocations hold."""
+    rows = connection.execute(
+        "SELECT request, span_id, id FROM invocation WHERE flags & ?", (WITH_PAYLOADS,)
+    ).fetchall()
+    known = {(request, span_id): number for request, span_id, number in rows}
+    for some in _chunks(list(dict.fromkeys(request for request, _ in known))):
+        for request, documents in kept_of(connection, some).items():
+            for invocation in join(documents):
+                number = known.get((request, invocation.span_id))
+                if number is not None:
+                    values = [(each, number) for each in values_of(invocation.document)]
+                    connection.executemany(_INSERT_PAYLOAD, values)
 
 
 def changes(connection: "sqlite3.Connection") -> int:
@@ -186,6 +206,7 @@ def changes(connection: "sqlite3.Connection") -> int:
 
 _INSERT = f"INSERT INTO invocation ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _REPLACE = f"UPDATE invocation SET {', '.join(name + ' = ?' for name in COLUMNS)} WHERE id = ?"
+_INSERT_PAYLOAD = "INSERT OR IGNORE INTO payload_value VALUES (?, ?)"
 _INSERT_CALL = f"INSERT INTO call ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"
 
 

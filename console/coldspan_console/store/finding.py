@@ -9,6 +9,7 @@ from coldspan_console.store.adding import kept_of
 from coldspan_console.store.documents import unpack
 from coldspan_console.store.filter import SORTS, Filter
 from coldspan_console.store.joining import join
+from coldspan_console.store.payload_index import LOOK, row_of
 from coldspan_console.store.rows import DETAILED, RETRIED, WITH_PAYLOADS, WITH_STACKS, WORDS
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def meant(connection: "sqlite3.Connection", wanted: Filter) -> "tuple[str, list[
     condition, values = wanted.where()
     if not wanted.payload:
         return condition, values
-    chosen = [number for (number,) in connection.execute(f"SELECT id FROM invocation WHERE {condition}", values)]
     queries = [payload_query(text) for text in wanted.payload]
+    for row in map(row_of, queries):
+        if row is not None:
+            condition += " AND invocation.id IN (SELECT invocation FROM payload_value WHERE hash IN (?, ?))"
+            values += [row, LOOK]
+    chosen = [number for (number,) in connection.execute(f"SELECT id FROM invocation WHERE {condition}", values)]
     found = []
     for some in _chunks(chosen):
         found += [
