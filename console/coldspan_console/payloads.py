@@ -107,8 +107,8 @@ def _form(text: str) -> "dict[str, Any]":
 
 
 def _xml(text: str, budget: "list[int]") -> "dict[str, Any] | None":
-    from defusedxml.common import DefusedXmlException  # noqa: PLC0415  # only where there is XML
-    from defusedxml.ElementTree import ParseError, fromstring  # noqa: PLC0415
+    from defusedxml.common import DefusedXmlException  # only where there is XML
+    from defusedxml.ElementTree import ParseError, fromstring
 
     try:
         root = fromstring(text, forbid_dtd=True, forbid_entities=True, forbid_external=True)

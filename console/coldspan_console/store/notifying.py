@@ -177,8 +177,8 @@ def _run_command(notification: Notification) -> str:
 
 
 def _publish(notification: Notification) -> str:
-    import boto3  # noqa: PLC0415  # only where there is a topic
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    import boto3  # only where there is a topic
+    from botocore.exceptions import BotoCoreError, ClientError
 
     ascii_only = notification.summary.encode("ascii", "replace").decode()
     try:
