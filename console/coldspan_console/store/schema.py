@@ -73,7 +73,7 @@ def _saved_filters_leave(connection: "sqlite3.Connection") -> None:
 
 def _payloads_are_found(connection: "sqlite3.Connection") -> None:
     """Format 3: what payloads hold has an index."""
-    from coldspan_console.store import adding  # noqa: PLC0415  # which is made of these tables
+    from coldspan_console.store import adding  # which is made of these tables
 
     connection.execute(
         "CREATE TABLE payload_value (hash INTEGER NOT NULL, invocation INTEGER NOT NULL,"
