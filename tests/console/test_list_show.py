@@ -11,9 +11,8 @@ import pytest
 from coldspan_console import cli
 from coldspan_console.store import Store
 from coldspan_console.tree import MARKS
-from store_lines import call, invocation, last_words, late, part, platform, span_of, tool
+from store_lines import AT_MS, call, invocation, last_words, late, part, platform, span_of, tool
 
-NOW_MS = time.time_ns() // 1_000_000
 HOSTILE = "\x1b[2J\x1b]0;owned\x07<script>alert(1)</script>[bold]x[/bold]\u202e\r\x00{}'\";--"
 
 
@@ -23,16 +22,17 @@ def path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLDSPAN_STORE", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    now_ms = time.time_ns() // 1_000_000
     stack = {"thread": "MainThread", "frames": ["/var/task/app.py:7 handler"]}
     with Store.open() as store:
         calls = [("dynamodb", "PutItem", "ok"), ("sqs", "SendMessage", "throttled")]
         cold = {"start": "cold", "InitDuration": 140.5, "tenant_id": "a", "annotations": {"tier": "gold"}}
         killed = {"outcome": "timeout", "told_by": "black_box", "evidence": ["platform"], "stacks": [stack]}
         store.add([
-            invocation("aa-1", at_ms=NOW_MS - 60_000, calls=calls, **cold), late("aa-1", ("api", "GET", "ok")),
-            platform("aa-1", at_ms=NOW_MS - 59_990), part("aa-1", 1, [("s3", "GetObject", "ok")]),
-            invocation("aa-2", at_ms=NOW_MS - 50_000, Duration=3000.0, calls=[("api", "GET", "in_flight")], **killed),
-            invocation("bb-1", at_ms=NOW_MS - 40_000, calls=None, Calls=2),
+            invocation("aa-1", at_ms=now_ms - 372_000, calls=calls, **cold), late("aa-1", ("api", "GET", "ok")),
+            platform("aa-1", at_ms=now_ms - 371_990), part("aa-1", 1, [("s3", "GetObject", "ok")]),
+            invocation("aa-2", at_ms=now_ms - 312_000, Duration=3000.0, calls=[("api", "GET", "in_flight")], **killed),
+            invocation("bb-1", at_ms=now_ms - 252_000, calls=None, Calls=2),
             tool("bb-1", "sqs", "SendMessage", durations=[1.0, 2.0]), last_words("cc-1"),
         ])  # fmt: skip
         store.logs("aa-1", ["hello", HOSTILE])
@@ -58,7 +58,7 @@ def test_the_list_shows_what_one_asks_first(capsys):
     code, out, err = coldspan(capsys, "list")
     assert (code, err) == (0, "")
     first, killed, cold = (next(line for line in out.splitlines() if name in line) for name in ("bb-1", "aa-2", "aa-1"))
-    assert first.split()[:3] == ["✓", "ok", "40"]
+    assert first.split()[:4] == ["✓", "ok", "4", "min"]
     assert "⌛  timeout" in killed
     assert "3.00 s" in killed
     assert "cold 140 ms" in cold
@@ -257,7 +257,7 @@ def test_info_and_prune_say_how_much(capsys, path):
     assert (value["invocations"], value["path"], value["exists"]) == (4, str(path), True)
     assert value["bytes"] > 4_096
     assert "format 3" in coldspan(capsys, "store", "info")[1]
-    assert "1 invocations removed, 3 left" in coldspan(capsys, "store", "prune", "--older", "55s")[1]
+    assert "1 invocations removed, 3 left" in coldspan(capsys, "store", "prune", "--older", "5m40s")[1]
     assert as_json(capsys, "store", "prune", "--keep", "1") == {"removed": 2, "left": 1}
     assert as_json(capsys, "store", "prune", "--keep", "1", "--store", "none.db") == {"removed": 0, "left": 0}
 
@@ -279,7 +279,7 @@ def test_spans_of_retries_are_shown_as_attempts(capsys, path):
     with Store.open(path) as store:
         store.add(
             [
-                invocation("ee-1", span=span_of(n), at_ms=NOW_MS + n * 60_000, outcome=o)
+                invocation("ee-1", span=span_of(n), at_ms=AT_MS + n * 60_000, outcome=o)
                 for n, o in enumerate(["error", "ok"])
             ]
         )
