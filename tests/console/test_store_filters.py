@@ -79,7 +79,7 @@ def test_what_is_not_told_yet_waits_for_its_record(path, told):
     saved.save("all", path, Filter(failed=True), command=told.command)
     add(path, last_words("r1"), platform("r1", status="timeout"))
     assert told() == []
-    add(path, invocation("r1", outcome="timeout", told_by="black_box", calls=[("api", "GET", "in_flight")]))
+    add(path, invocation("r1", outcome="timeout", told_by="platform", calls=[("api", "GET", "in_flight")]))
     assert [given["invocations"][0]["calls"] for given in told()] == [1]
 
 
