@@ -13,7 +13,7 @@ from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, WITH_PAYLOADS, ca
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 AT_ONCE = 2_000  # documents in a transaction: another console gets its turn in between
 LOG_LINES, LOG_CHARS = 10_000, 8_192  # of one request, of one line
@@ -30,27 +30,43 @@ class Added(int):
     touched: "tuple[int, ...]"  # ids of the invocations that are new or have become more
 
 
-def add(
-    connection: "sqlite3.Connection", documents: "Iterable[Any]", origin: "tuple[str, str, str]", now_ms: int,
-    advance: "Callable[[int], object]" = lambda _: None,
-) -> Added:  # fmt: skip
-    """Keep documents; see Store.add(). origin: source, account, region."""
-    counts: Counter[str] = Counter()
-    touched: list[int] = []
-    given = iter(documents)
-    while batch := list(islice(given, AT_ONCE)):
+class Adding:
+    """What one add() has done so far. `put` batches, then take `result`."""
+
+    def __init__(self, origin: "tuple[str, str, str]") -> None:
+        self._origin = origin  # source, account, region
+        self._counts: Counter[str] = Counter()
+        self._touched: dict[int, None] = {}
+
+    def put(self, connection: "sqlite3.Connection", batch: "list[Any]", now_ms: int) -> "list[int]":
+        """Keep a batch in one transaction, whole or not at all; the ids of the invocations that it touched."""
+        counts: Counter[str] = Counter()
         lines = list(_lines(batch, counts))
+        touched: list[int] = []
         with database.writing(connection):
             words = Words(connection)
-            fresh = _keep(connection, lines, origin, words, now_ms, counts)
+            fresh = _keep(connection, lines, self._origin, words, now_ms, counts)
             for some in _chunks(list(fresh)):
                 touched += _join(connection, {number: fresh[number] for number in some}, words, counts)
-        advance(len(batch))
-    added = Added(counts["new"])
-    added.invocations, added.known = counts["invocations"], counts["known"]
-    added.refused, added.others = counts["refused"], counts["others"]
-    added.touched = tuple(dict.fromkeys(touched))
-    return added
+        self._counts += counts
+        self._touched.update(dict.fromkeys(touched))
+        return touched
+
+    def result(self) -> Added:
+        """How much was new."""
+        counts = self._counts
+        added = Added(counts["new"])
+        added.invocations, added.known = counts["invocations"], counts["known"]
+        added.refused, added.others = counts["refused"], counts["others"]
+        added.touched = tuple(self._touched)
+        return added
+
+
+def batches(documents: "Iterable[Any]") -> "Iterator[list[Any]]":
+    """Documents by as many as one transaction takes."""
+    given = iter(documents)
+    while batch := list(islice(given, AT_ONCE)):
+        yield batch
 
 
 def _lines(batch: "Iterable[Any]", counts: "Counter[str]") -> "Iterator[Line]":

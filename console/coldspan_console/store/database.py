@@ -30,10 +30,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     with told_clearly(path):
         if path.is_dir():
             raise ConsoleError("this is a folder, no store", where=str(path), todo="name a file in it")
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.parent.name == PLACE.parent.name:
-                (path.parent / ".gitignore").write_text("*\n")
+        _make_folder(path)
         connection = _connect(str(path))
         try:
             _ensure(connection, path)
@@ -41,6 +38,20 @@ def open_to_write(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def _make_folder(path: Path) -> None:
+    """Make the store's folder where there is none; Git does not see the one that is made by default."""
+    if path.parent.is_dir():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent.name == PLACE.parent.name:
+            (path.parent / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise ConsoleError(
+            f"the store may not be made here: {error.strerror}", where=str(path), todo=_ELSEWHERE, exit_code=MISSING
+        ) from error
 
 
 def open_to_read(path: Path) -> "tuple[sqlite3.Connection, bool]":
@@ -71,11 +82,9 @@ def open_to_read(path: Path) -> "tuple[sqlite3.Connection, bool]":
 
 @contextlib.contextmanager
 def told_clearly(path: Path) -> "Iterator[None]":
-    """What SQLite and the file system say against it, as a ConsoleError. What was not committed is as if never done."""
+    """What SQLite says against it, as a ConsoleError. What was not committed is as if it had never been done."""
     try:
         yield
-    except OSError as error:
-        raise ConsoleError(f"the store cannot be used: {error.strerror}", where=str(path), todo=_ELSEWHERE) from error
     except sqlite3.Error as error:
         text = str(error)
         for words, what, todo, code in _WORDS:
