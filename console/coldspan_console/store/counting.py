@@ -78,30 +78,28 @@ class _Group:
 
 def totals(connection: "sqlite3.Connection", wanted: Filter) -> "dict[str, Any]":
     """All that are meant as one group, without its columns; see invocations_by()."""
-    whole = _Group()
-    groups = invocations_by(connection, wanted)
     exact, condition, values = _exactly(connection, wanted, "invocation")
     value = "duration_us" if exact else "bucket"
-    for duration, count in connection.execute(
-        f"SELECT {value}, count(*) FROM invocation WHERE {condition} GROUP BY {value}", values
-    ):
+    rows = connection.execute(
+        f"SELECT function, outcome, start, {value}, count(*), min(time_ms), max(time_ms) FROM invocation"
+        f" WHERE {condition} GROUP BY function, outcome, start, {value}", values,
+    ).fetchall()  # fmt: skip
+    whole = _Group()
+    for _, outcome, start, duration, count, _, _ in rows:
         whole.durations[duration] += count
-    merged: dict[str, Any] = {"count": 0, "failed": 0, "cold": 0, "outcomes": Counter(), "starts": Counter()}
-    for group in groups:
-        for name in ("count", "failed", "cold"):
-            merged[name] += group[name]
-        merged["outcomes"].update(group["outcomes"])
-        merged["starts"].update(group["starts"])
-    first, last = connection.execute(
-        f"SELECT min(time_ms), max(time_ms) FROM invocation WHERE {condition}", values
-    ).fetchone()
+        whole.outcomes[outcome] += count
+        whole.starts[start] += count
+    texts: dict[int, str] = {}
+    outcomes, starts = _named(connection, whole.outcomes, texts), _named(connection, whole.starts, texts)
     return {
-        **merged,
-        "outcomes": dict(merged["outcomes"]),
-        "starts": dict(merged["starts"]),
-        "functions": len(groups),
-        "first_ms": first,
-        "last_ms": last,
+        "count": sum(outcomes.values()),
+        "failed": sum(outcomes.get(name, 0) for name in FAILED_OUTCOMES),
+        "cold": sum(count for name, count in starts.items() if name != "warm"),
+        "outcomes": outcomes,
+        "starts": starts,
+        "functions": len({row[0] for row in rows}),
+        "first_ms": min((row[5] for row in rows), default=None),
+        "last_ms": max((row[6] for row in rows), default=None),
         **_times(whole.durations, exact=exact),
     }
 
