@@ -50,6 +50,10 @@ fault: layer  ## run the table of stages and faults
 process: layer  ## run the suite of fresh interpreters, fork, threads and signals
 	@$(PYTEST) tests/process
 
+.PHONY: test-report
+test-report: venv-browser  ## run the report in a real browser, which .ci/browser installs; SCREENSHOTS=1 writes docs/images
+	@COLDSPAN_SCREENSHOTS=$(SCREENSHOTS) .venv-browser/bin/python -m pytest $(ARGS) tests/report
+
 .PHONY: e2e
 e2e: layer venv-sam neighbours venv-destinations  ## run the layer on the real emulator (and by sam local, where there is Docker)
 	@$(PYTEST) tests/e2e
@@ -88,6 +92,10 @@ neighbours: venv
 .PHONY: venv-sam
 venv-sam:
 	@.ci/venv .venv-sam requirements/sam.txt
+
+.PHONY: venv-browser
+venv-browser:
+	@.ci/venv .venv-browser requirements/browser.txt
 
 .PHONY: venv-destinations
 venv-destinations:

@@ -24,10 +24,13 @@ FAILURES = [
 ]
 PACKAGES = [
     ("botocore", "runtime", 214.0, 77), ("app", "application", 85.0, 1), ("boto3", "runtime", 41.0, 31),
-    ("aws_lambda_powertools", "application", 154.0, 115), ("urllib3", "runtime", 70.0, 30), ("coldspan", "layer", 1.6, 10),
+    ("aws_lambda_powertools", "application", 154.0, 115), ("urllib3", "runtime", 70.0, 30),
+    ("coldspan", "layer", 1.6, 10),
 ]  # fmt: skip
 FRAMES = [
-    "/var/lang/lib/python3.13/socket.py:719 readinto", "/var/task/app.py:22 place_order", "/var/task/app.py:52 handler",
+    "/var/lang/lib/python3.13/socket.py:719 readinto",
+    "/var/task/app.py:22 place_order",
+    "/var/task/app.py:52 handler",
 ]  # fmt: skip
 TREE = [
     ["coldspan.boot.handlers", 0, 1_600, 1_600], ["app", 0, 740_000, 85_000], ["boto3", 1, 340_000, 41_000],

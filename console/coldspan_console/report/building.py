@@ -19,23 +19,6 @@ def build(store: "Store", wanted: "Filter", limit: int, title: str, *, live: boo
     return page_data(documents, title=title, logs=logs, left_out=max(0, total - len(documents)), live=live)
 
 
-def newer(store: "Store", wanted: "Filter", known: "set[str]", limit: int) -> "list[dict[str, Any]]":
-    """Documents that have come or changed since: those whose identity is not in `known`, which is added to."""
-    found = []
-    for document in store.documents(wanted, limit=limit):
-        key = identity(document)
-        if key not in known:
-            known.add(key)
-            found.append(document)
-    return found
-
-
-def identity(document: "dict[str, Any]") -> str:
-    """What an invocation is known by; it changes when more is said of it."""
-    platform = len(document.get("platform") or ())
-    return f"{document.get('request_id')}.{document.get('span_id')}.{platform}.{len(document.get('calls') or ())}"
-
-
 def logs_of(store: "Store", documents: "list[dict[str, Any]]") -> "dict[str, list[dict[str, Any]]]":
     """The log lines of these invocations, by request id."""
     found = {}

@@ -1,6 +1,7 @@
 """The report, served on loopback, with what comes while it is open."""
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import socketserver
@@ -8,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import MISSING, ConsoleError
-from coldspan_console.report.building import build, identity, logs_of, newer
+from coldspan_console.report.building import build, logs_of
 from coldspan_console.report.data import shaped
 from coldspan_console.report.page import render
 from coldspan_console.store import Store
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5  # how often the store's counter of changes is looked at
 ALIVE_LOOKS = 20  # looks between two comments that keep the connection and find out whether somebody listens
-LATEST = 200  # of these what has changed is looked for
+MOST = 1_000  # that are sent at once: a page that is opened anew has them all
 
 
 class LiveReport:
@@ -55,14 +56,13 @@ class LiveReport:
     def events(self, send: "Callable[[bytes], None]") -> None:
         """Send what comes, as server-sent events, until the page or the server has gone."""
         with self._store() as store:
-            known = {identity(document) for document in store.documents(self._wanted, limit=LATEST)}
-            changes, looks = store.changes, 0
+            changes, looks = store.changes(), 0
             send(b": connected\n\n")
             while not self._closed.wait(LOOK_S):
                 looks += 1
-                if (now := store.changes) != changes:
-                    changes = now
-                    found = newer(store, self._wanted, known, LATEST)
+                if (now := store.changes()) != changes:
+                    wanted = dataclasses.replace(self._wanted, changed_after=changes)
+                    found, changes = list(store.documents(wanted, limit=MOST)), now
                     if found:
                         text = json.dumps(
                             list(shaped(found, logs_of(store, found))), separators=(",", ":"), default=str

@@ -13,7 +13,7 @@ function invocationView(main) {
     h("h1", {}, one.fn, " ", badge(one), " ", startOf(one)),
     h("div.row-of", {}, link(same[index + 1], "← earlier", "earlier"), link(same[index - 1], "later →", "later"), h("button", { onclick: (event) => copy(event.target, one.rid) }, "copy id"), h("button", { onclick: (event) => copy(event.target, JSON.stringify(one, (key, value) => (key === "text" ? undefined : value), 2)) }, "copy as JSON"))));
   if (one.etype) main.append(h("p.error-text", {}, h("b", {}, one.etype), one.emsg ? ": " + one.emsg : ""));
-  main.append(panel("Where the time went", `${ms(one.ms)} of ${clock(one.t - one.ms)}`, waterfall(one)));
+  main.append(panel("Where the time went", `${ms(one.ms)}, from ${clock(one.t - one.ms)}${one.init ? "; the init has a scale of its own" : ""}`, waterfall(one)));
   if (one.stacks) main.append(panel("Where it was when it was stopped", (one.evidence || []).join(", "), one.stacks.map((stack) => h("div.stack", {}, h("b", {}, stack.thread), h("pre", {}, stack.frames.join("\n"))))));
   if (one.log) main.append(panel("Its log", "", h("pre.log", {}, one.log.map(([time, kind, text]) => h("div." + (kind === "extension" ? "soft" : "line"), {}, h("time", {}, time ? clock(time, false) : ""), " ", text)), one.log_left ? h("div.soft", {}, `… ${one.log_left} lines more: coldspan show ${(one.rid || "").slice(0, 8)}`) : null)));
   main.append(panel("Facts", "", factTable(one)));
@@ -27,10 +27,9 @@ function waterfall(one) {
   const calls = one.calls.map((call) => ({ ...call, from: call.t ? call.t - begin : 0 }));
   const from = Math.min(-init, ...calls.map((call) => call.from));
   const end = Math.max(one.ms + own, ...calls.map((call) => call.from + call.ms));
-  const span = Math.max(0.001, end - from);
-  const left = (value) => `${(100 * (value - from)) / span}%`;
-  const width = (value) => `${Math.max(0.15, (100 * value) / span)}%`;
-  const bar = (name, start, length, ...inside) => h("i." + name, { style: { left: left(start), width: width(length) } }, ...inside);
+  const place = placing(from, end);
+  const left = (value) => `${100 * place(value)}%`;
+  const bar = (name, start, length, ...inside) => h("i." + name, { style: { left: left(start), width: `${Math.max(0.15, 100 * (place(start + length) - place(start)))}%` } }, ...inside);
   const row = (depth, label, length, bars, detail) => {
     const line = h("div.wrow", { style: { "--depth": depth } }, h("div.wname", {}, label), h("div.wlength", {}, length), h("div.wbars", {}, bars));
     if (!detail) return rows.push(line);
@@ -55,15 +54,22 @@ function waterfall(one) {
   if (!calls.length && one.ncalls) rows.push(h("div.wmessage", {}, `${one.ncalls} calls, not told in detail`));
   if (own) row(0, h("span.soft", {}, "coldspan, after the response"), ms(own), bar("own", one.ms, own));
   if (one.kind === "killed") rows.push(h("div.wrow.end", {}, h("div.wname", {}, h("b", {}, "◆ killed: ", one.outcome)), h("div.wlength", {}, one.told ? `told by ${one.told.replace("_", " ")}` : ""), h("div.wbars", {}, h("i.kill", { style: { left: left(one.ms) } }))));
-  return h("div.waterfall", {}, scale(from, span), rows);
+  return h("div.waterfall", {}, scale(from, end, place), rows);
 }
-function scale(from, span) {
-  const rough = span / 6;
+/* Where a moment lies, from 0 to 1. An init that would leave the handler no room has a share of its own, on a scale of its own. */
+const INIT_SHARE = 0.24;
+function placing(from, end) {
+  const before = Math.max(0, -from), after = Math.max(0.001, end);
+  const share = before / (before + after) > INIT_SHARE ? INIT_SHARE : before / (before + after);
+  return (value) => (value < 0 ? share * (1 + value / Math.max(0.001, before)) : share + (1 - share) * (value / after));
+}
+function scale(from, end, place) {
+  const rough = Math.max(0.001, end) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
-  const ticks = [];
-  for (let tick = Math.ceil(from / step) * step; tick <= from + span; tick += step) ticks.push(tick);
-  return h("div.wrow.scale", {}, h("div.wname"), h("div.wlength"), h("div.wbars", {}, ticks.map((tick) => h("span", { style: { left: `${(100 * (tick - from)) / span}%` } }, tick < 0 ? "−" + ms(-tick) : ms(tick).replace(".0", "")))));
+  const ticks = from < 0 ? [from] : [];
+  for (let tick = 0; tick <= end; tick += step) ticks.push(tick);
+  return h("div.wrow.scale", {}, h("div.wname"), h("div.wlength"), h("div.wbars", {}, ticks.map((tick) => h("span", { style: { left: `${100 * place(tick)}%` } }, tick < 0 ? "−" + ms(-tick) : ms(tick).replace(".0", "")))));
 }
 function phases(call) {
   const parts = Object.entries(call.phases || {}).filter(([, value]) => value > 0).sort((a, b) => PHASE_ORDER.indexOf(a[0]) - PHASE_ORDER.indexOf(b[0]));
