@@ -201,15 +201,13 @@ class PayloadQuery:
             value = value.get("#text", value)  # an element with attributes
         if isinstance(value, (dict, list)):
             return False
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = _as_text(value)
         if self.does == "~":
             return self.value.casefold() in text.casefold()
-        mine, theirs = _number(self.value), _number(text)
-        numbers = mine is not None and theirs is not None
         if self.does in ("=", "!="):
-            same = mine == theirs if numbers else text == self.value
-            return same if self.does == "=" else not same
-        if not numbers:
+            return (canonical(text) == canonical(self.value)) is (self.does == "=")
+        mine, theirs = _number(self.value), _number(text)
+        if mine is None or theirs is None:
             return False
         return {"<": theirs < mine, "<=": theirs <= mine, ">": theirs > mine, ">=": theirs >= mine}[self.does]
 
@@ -261,6 +259,17 @@ def _at(value: Any, path: "tuple[str, ...]") -> "Iterator[Any]":
         yield from _at(value, rest)
     elif isinstance(value, dict) and step in value:
         yield from _at(value[step], rest)
+
+
+def canonical(value: Any) -> str:
+    """A value as text by which equal ones are known: 17, 17.0 and "17" are the same."""
+    text = _as_text(value)
+    number = _number(text)
+    return text if number is None else repr(number)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _number(text: str) -> "float | None":

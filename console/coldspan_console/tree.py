@@ -1,5 +1,6 @@
 """A record as a short tree that a person understands at once."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -19,6 +20,7 @@ MARKS = {
     "cancelled": ("-", "dim"),
     "in_flight": ("…", "magenta"),
 }
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # ECMA-48, SGR
 STACKS, FRAMES = 4, 3  # shown of a killed invocation; its record has more
 OUTCOME_STYLES = {"ok": "bold green", "pending": "bold cyan"}
 
@@ -62,8 +64,11 @@ def _is_own_ancestor(span_id: Any, parents: "dict[Any, Any]") -> bool:
 
 
 def plain(text: Any) -> str:
-    """A text as a terminal may be given it: control characters, which could move the cursor or worse, are marked."""
-    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in str(text))
+    """A text as a terminal may be given it: without colours, and with other control characters marked.
+
+    They could move the cursor, rename the window, or turn round what follows.
+    """
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in _COLOURS.sub("", str(text)))
 
 
 def _number(value: Any) -> float:

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import threading
 
 import pytest
 
@@ -192,3 +193,30 @@ def test_an_unknown_tenant_sees_nothing(tmp_path):
     for name in ("", "A", "b"):
         with Store.open(tmp_path / "store.db", tenant=name) as store:
             assert store.find() == []
+
+
+def test_what_the_documents_source_raises_is_its_own(store):
+    """A network that fails in the middle of a pull would be told as a store that cannot be used."""
+
+    def stream():
+        yield from (invocation(f"r{number}") for number in range(2_500))
+        raise ConnectionResetError("the network")
+
+    with pytest.raises(ConnectionResetError):
+        store.add(stream())
+    assert store.count() == 2_000
+
+
+def test_a_slow_stream_holds_up_nobody(store):
+    """The report would stand still while a log is followed."""
+    seen = []
+
+    def stream():
+        yield invocation("r1")
+        seen.append(threading.Thread(target=store.find))
+        seen[0].start()
+        seen[0].join(20)
+        seen.append(seen[0].is_alive())
+
+    store.add(stream())
+    assert seen[1] is False

@@ -109,8 +109,8 @@ def _tree(
 
 
 def _raw(lines: "list[dict[str, Any]]") -> "Callable[[Console], None]":
-    def picture_of(console: "Console") -> None:
+    def picture_of(_: "Console") -> None:
         for line in lines:
-            click.echo(json.dumps(line, ensure_ascii=not console.encoding.startswith("utf")))
+            click.echo(json.dumps(line, separators=(",", ":")))  # ASCII, as it was printed
 
     return picture_of

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from coldspan_console.store import database
 from coldspan_console.store.documents import Kind, Line, lines_of, number_of, pack, text_of, unpack
 from coldspan_console.store.joining import Kept, join
-from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, call_rows, invocation_row
+from coldspan_console.store.payload_index import values_of
+from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, WITH_PAYLOADS, call_rows, invocation_row
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 AT_ONCE = 2_000  # documents in a transaction: another console gets its turn in between
 LOG_LINES, LOG_CHARS = 10_000, 8_192  # of one request, of one line
@@ -29,27 +30,43 @@ class Added(int):
     touched: "tuple[int, ...]"  # ids of the invocations that are new or have become more
 
 
-def add(
-    connection: "sqlite3.Connection", documents: "Iterable[Any]", origin: "tuple[str, str, str]", now_ms: int,
-    advance: "Callable[[int], object]" = lambda _: None,
-) -> Added:  # fmt: skip
-    """Keep documents; see Store.add(). origin: source, account, region."""
-    counts: Counter[str] = Counter()
-    touched: list[int] = []
-    given = iter(documents)
-    while batch := list(islice(given, AT_ONCE)):
+class Adding:
+    """What one add() has done so far. `put` batches, then take `result`."""
+
+    def __init__(self, origin: "tuple[str, str, str]") -> None:
+        self._origin = origin  # source, account, region
+        self._counts: Counter[str] = Counter()
+        self._touched: dict[int, None] = {}
+
+    def put(self, connection: "sqlite3.Connection", batch: "list[Any]", now_ms: int) -> "list[int]":
+        """Keep a batch in one transaction, whole or not at all; the ids of the invocations that it touched."""
+        counts: Counter[str] = Counter()
         lines = list(_lines(batch, counts))
+        touched: list[int] = []
         with database.writing(connection):
             words = Words(connection)
-            fresh = _keep(connection, lines, origin, words, now_ms, counts)
+            fresh = _keep(connection, lines, self._origin, words, now_ms, counts)
             for some in _chunks(list(fresh)):
                 touched += _join(connection, {number: fresh[number] for number in some}, words, counts)
-        advance(len(batch))
-    added = Added(counts["new"])
-    added.invocations, added.known = counts["invocations"], counts["known"]
-    added.refused, added.others = counts["refused"], counts["others"]
-    added.touched = tuple(dict.fromkeys(touched))
-    return added
+        self._counts += counts
+        self._touched.update(dict.fromkeys(touched))
+        return touched
+
+    def result(self) -> Added:
+        """How much was new."""
+        counts = self._counts
+        added = Added(counts["new"])
+        added.invocations, added.known = counts["invocations"], counts["known"]
+        added.refused, added.others = counts["refused"], counts["others"]
+        added.touched = tuple(self._touched)
+        return added
+
+
+def batches(documents: "Iterable[Any]") -> "Iterator[list[Any]]":
+    """Documents by as many as one transaction takes."""
+    given = iter(documents)
+    while batch := list(islice(given, AT_ONCE)):
+        yield batch
 
 
 def _lines(batch: "Iterable[Any]", counts: "Counter[str]") -> "Iterator[Line]":
@@ -151,6 +168,7 @@ def _join(
         known = {(request, span_id): number for number, request, span_id in rows}
     change = changes(connection)
     calls: list[tuple[Any, ...]] = []
+    payloads: list[tuple[int, int]] = []
     touched = []
     for request, documents in kept.items():
         for invocation in join(documents):
@@ -167,8 +185,11 @@ def _join(
                 connection.execute(_REPLACE, [*values, number])
                 connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
             calls += [(number, row["function"], *call) for call in call_rows(invocation, words)]
+            if row["flags"] & WITH_PAYLOADS:
+                payloads += [(each, number) for each in values_of(invocation.document)]
             touched.append(number)
     connection.executemany(_INSERT_CALL, calls)
+    connection.executemany(_INSERT_PAYLOAD, payloads)
     connection.execute(
         "INSERT INTO counter VALUES ('change', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (change,)
     )
@@ -176,6 +197,21 @@ def _join(
         connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
         connection.execute("DELETE FROM invocation WHERE id = ?", (number,))
     return touched
+
+
+def index_payloads(connection: "sqlite3.Connection") -> None:
+    """Index what the payloads of all invocations hold."""
+    rows = connection.execute(
+        "SELECT request, span_id, id FROM invocation WHERE flags & ?", (WITH_PAYLOADS,)
+    ).fetchall()
+    known = {(request, span_id): number for request, span_id, number in rows}
+    for some in _chunks(list(dict.fromkeys(request for request, _ in known))):
+        for request, documents in kept_of(connection, some).items():
+            for invocation in join(documents):
+                number = known.get((request, invocation.span_id))
+                if number is not None:
+                    values = [(each, number) for each in values_of(invocation.document)]
+                    connection.executemany(_INSERT_PAYLOAD, values)
 
 
 def changes(connection: "sqlite3.Connection") -> int:
@@ -186,6 +222,7 @@ def changes(connection: "sqlite3.Connection") -> int:
 
 _INSERT = f"INSERT INTO invocation ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _REPLACE = f"UPDATE invocation SET {', '.join(name + ' = ?' for name in COLUMNS)} WHERE id = ?"
+_INSERT_PAYLOAD = "INSERT OR IGNORE INTO payload_value VALUES (?, ?)"
 _INSERT_CALL = f"INSERT INTO call ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"
 
 

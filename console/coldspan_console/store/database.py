@@ -28,10 +28,9 @@ def default_path() -> Path:
 def open_to_write(path: Path) -> sqlite3.Connection:
     """Open a store, made or migrated where need be. Errors: ConsoleError with what to do."""
     with told_clearly(path):
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.parent.name == PLACE.parent.name:
-                (path.parent / ".gitignore").write_text("*\n")
+        if path.is_dir():
+            raise ConsoleError("this is a folder, no store", where=str(path), todo="name a file in it")
+        _make_folder(path)
         connection = _connect(str(path))
         try:
             _ensure(connection, path)
@@ -39,6 +38,20 @@ def open_to_write(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def _make_folder(path: Path) -> None:
+    """Make the store's folder where there is none; Git does not see the one that is made by default."""
+    if path.parent.is_dir():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent.name == PLACE.parent.name:
+            (path.parent / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise ConsoleError(
+            f"the store may not be made here: {error.strerror}", where=str(path), todo=_ELSEWHERE, exit_code=MISSING
+        ) from error
 
 
 def open_to_read(path: Path) -> "tuple[sqlite3.Connection, bool]":
@@ -69,11 +82,9 @@ def open_to_read(path: Path) -> "tuple[sqlite3.Connection, bool]":
 
 @contextlib.contextmanager
 def told_clearly(path: Path) -> "Iterator[None]":
-    """What SQLite and the file system say against it, as a ConsoleError. What was not committed is as if never done."""
+    """What SQLite says against it, as a ConsoleError. What was not committed is as if it had never been done."""
     try:
         yield
-    except OSError as error:
-        raise ConsoleError(f"the store cannot be used: {error.strerror}", where=str(path), todo=_ELSEWHERE) from error
     except sqlite3.Error as error:
         text = str(error)
         for words, what, todo, code in _WORDS:
@@ -124,36 +135,38 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> "Iterator[None]"
 def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
     # threads take turns by the store's own lock
     connection = sqlite3.connect(name, timeout=WAIT_S, isolation_level=None, check_same_thread=False, uri=uri)
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # reads the file, which may be none
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _ensure(connection: sqlite3.Connection, path: Path) -> None:
     """Make what is empty a store, and bring an older one up to date."""
     version = _checked_version(connection, path)
-    if version == schema.VERSION:
-        _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
-        # what is committed outlives a kill; the last of it may not outlive a power cut, and what was run can run again
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    # what is committed outlives a kill; the last of it may not outlive a power cut, and what was run can run again
     connection.execute("PRAGMA synchronous = NORMAL")
-    if version:
-        _back_up(connection, path, version)
+    if version == schema.VERSION:
+        return
     with writing(connection):
         version = _checked_version(connection, path)  # another console may have been quicker
         if version == 0:
             schema.create(connection)
         elif version < schema.VERSION:
+            _back_up(path, version)
             schema.migrate(connection, version)
 
 
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     """The format's version, 0 for an empty file. Errors: ConsoleError for another's database, and for a newer store."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    with reading(connection):  # another console may be making it
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
     if not tables and not application:
         return 0
     if application != schema.APPLICATION:
@@ -166,17 +179,14 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Keep the older store beside the new one: nothing reads it, it is for the way back."""
+def _back_up(path: Path, version: int) -> None:
+    """Keep the older store beside the new one: nothing reads it, it is for the way back. One console at a time does."""
     aside = path.with_name(f"{path.name}.format-{version}")
-    if aside.exists():
-        return
-    made = path.with_name(f"{aside.name}.{os.getpid()}")
-    target = sqlite3.connect(made)
-    try:
-        connection.backup(target)
-    finally:
-        target.close()
+    made = path.with_name(f"{aside.name}.new")
+    made.unlink(missing_ok=True)  # of a console that was killed meanwhile
+    # a connection that writes cannot be copied from; another one sees what was committed before
+    with contextlib.closing(_connect(str(path))) as source, contextlib.closing(sqlite3.connect(made)) as target:
+        source.backup(target)
     made.replace(aside)
 
 

@@ -1,6 +1,6 @@
 """Which invocations are meant: one filter for every command, as SQL over the columns, and as JSON where it is saved."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import WRONG_USE, ConsoleError
@@ -77,8 +77,10 @@ class Filter:
 
     def to_json(self) -> "dict[str, Any]":
         """The members that ask for something, as JSON can hold them."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in plain.items() if value not in ([], "", None, False)}
+        asked = {
+            each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
 
     @classmethod
     def from_json(cls, value: "dict[str, Any]") -> "Self":
@@ -131,7 +133,7 @@ class Filter:
         terms += of_words
         values += texts
         if self.tenant is not None:
-            ask(f"invocation.tenant IN ({_words((self.tenant,))})", self.tenant)
+            ask(f"invocation.tenant {_is_one_of((self.tenant,))}", self.tenant)
         of_time, times = self.time_where("invocation", now_ms)
         terms += of_time
         values += times
@@ -163,13 +165,18 @@ class Filter:
     def words_where(self, table: str, members: "Iterable[str]") -> "tuple[list[str], list[Any]]":
         """The conditions of members that ask for one of several words, on the columns of their names."""
         asked = {member: getattr(self, member) for member in members}
-        terms = [f"{table}.{member} IN ({_words(texts)})" for member, texts in asked.items() if texts]
+        terms = [f"{table}.{member} {_is_one_of(texts)}" for member, texts in asked.items() if texts]
         return terms, [text for texts in asked.values() for text in texts]
 
     def call_where(self) -> "tuple[str, list[Any]]":
         """A condition on the columns of `call`: only what is asked of a call."""
         terms, values = self.words_where("call", ("tool", "operation", "status"))
         return " AND ".join(terms) or "1", values
+
+
+def _is_one_of(texts: "tuple[str, ...]") -> str:
+    """With one word alone an index is read in its order, and the latest are at its end."""
+    return "= (SELECT id FROM word WHERE text = ?)" if len(texts) == 1 else f"IN ({_words(texts)})"
 
 
 def _words(texts: "tuple[str, ...]") -> str:

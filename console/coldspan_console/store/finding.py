@@ -9,6 +9,7 @@ from coldspan_console.store.adding import kept_of
 from coldspan_console.store.documents import unpack
 from coldspan_console.store.filter import SORTS, Filter
 from coldspan_console.store.joining import join
+from coldspan_console.store.payload_index import LOOK, row_of
 from coldspan_console.store.rows import DETAILED, RETRIED, WITH_PAYLOADS, WITH_STACKS, WORDS
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def meant(connection: "sqlite3.Connection", wanted: Filter) -> "tuple[str, list[
     condition, values = wanted.where()
     if not wanted.payload:
         return condition, values
-    chosen = [number for (number,) in connection.execute(f"SELECT id FROM invocation WHERE {condition}", values)]
     queries = [payload_query(text) for text in wanted.payload]
+    for row in map(row_of, queries):
+        if row is not None:
+            condition += " AND invocation.id IN (SELECT invocation FROM payload_value WHERE hash IN (?, ?))"
+            values += [row, LOOK]
+    chosen = [number for (number,) in connection.execute(f"SELECT id FROM invocation WHERE {condition}", values)]
     found = []
     for some in _chunks(chosen):
         found += [
@@ -99,7 +104,10 @@ def ids(
     condition, values = meant(connection, wanted)
     window = "" if limit is None and not offset else " LIMIT ? OFFSET ?"
     bounds = [-1 if limit is None else limit, offset] if window else []
-    query = f"SELECT id FROM invocation WHERE {condition} ORDER BY {SORTS[sort]}{window}"
+    order = SORTS[sort]
+    if wanted.changed_after is not None:  # few, by the index of changes: not all, in the order of time
+        order = order.replace("time_ms", "+time_ms")
+    query = f"SELECT id FROM invocation WHERE {condition} ORDER BY {order}{window}"
     return [number for (number,) in connection.execute(query, [*values, *bounds])]
 
 

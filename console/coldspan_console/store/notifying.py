@@ -22,7 +22,6 @@ CLOSE_S = 60  # how long a store waits at its end for those that are on their wa
 WAITING = 1_000
 SUBJECT_CHARS = 100  # Amazon SNS API reference, Publish
 _MORE = 20  # request ids in a notification of several
-_NOT_YET = ("platform", "last_words")  # told_by: the record itself may still come
 
 
 class Notification(NamedTuple):
@@ -51,7 +50,8 @@ def due(
 ) -> "list[Notification]":
     """What is to be told of invocations that were added; noted as told, so that no other console tells it again.
 
-    Inside a transaction that writes. What the platform or last words alone have told of waits for its record.
+    Inside a transaction that writes. What the platform or last words alone have told of, and which therefore has no
+    span id, waits for its record.
     """
     given = []
     for each in saved:
@@ -61,8 +61,7 @@ def due(
         rows = connection.execute(
             f"SELECT id, request, span_id FROM invocation WHERE {condition}"
             " AND id IN (SELECT value FROM json_each(?))"
-            f" AND told_by NOT IN (SELECT id FROM word WHERE text IN ({','.join('?' * len(_NOT_YET))}))"
-            " ORDER BY time_ms, id", [*values, json.dumps(list(touched)), *_NOT_YET],
+            " AND span_id != '' ORDER BY time_ms, id", [*values, json.dumps(list(touched))],
         ).fetchall()  # fmt: skip
         new = [number for number, request, span_id in rows if _note(connection, each.name, request, span_id, now_ms)]
         if not new:

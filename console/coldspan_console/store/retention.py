@@ -35,7 +35,8 @@ def prune(connection: sqlite3.Connection, keep: "int | None", since_ms: "int | N
 
 def _sweep(connection: sqlite3.Connection) -> None:
     """Remove what belonged to what has gone. Lines that wait for a record younger than any that is left stay."""
-    connection.execute("DELETE FROM call WHERE invocation NOT IN (SELECT id FROM invocation)")
+    for table in ("call", "payload_value"):
+        connection.execute(f"DELETE FROM {table} WHERE invocation NOT IN (SELECT id FROM invocation)")
     (oldest,) = connection.execute("SELECT coalesce(min(request), 1 << 62) FROM invocation").fetchone()
     gone = (
         "SELECT id FROM request WHERE request_id != '' AND id NOT IN (SELECT request FROM invocation)"

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 APPLICATION = 0x434F4C44  # "COLD": what tells a store from any other SQLite file, at offset 68
-VERSION = 2
+VERSION = 3
 
 # Texts that many rows share are words: a row then is 60 bytes, and a million of them are looked through in a fifth of a
 # second. `document` has every line as it came, once; the other tables are made from it, and can be made anew.
@@ -45,6 +45,9 @@ CREATE TABLE call (
 );
 CREATE INDEX call_of_invocation ON call (invocation);
 CREATE INDEX call_counted ON call (function, tool, operation, status, bucket, time_ms);
+CREATE TABLE payload_value (
+    hash INTEGER NOT NULL, invocation INTEGER NOT NULL, PRIMARY KEY (hash, invocation)
+) WITHOUT ROWID;
 CREATE TABLE notified (
     filter TEXT NOT NULL, request INTEGER NOT NULL, span_id TEXT NOT NULL, sent_ms INTEGER NOT NULL,
     PRIMARY KEY (filter, request, span_id)
@@ -68,8 +71,22 @@ def _saved_filters_leave(connection: "sqlite3.Connection") -> None:
     connection.execute("DROP TABLE notified_1")
 
 
+def _payloads_are_found(connection: "sqlite3.Connection") -> None:
+    """Format 3: what payloads hold has an index."""
+    from coldspan_console.store import adding  # which is made of these tables
+
+    connection.execute(
+        "CREATE TABLE payload_value (hash INTEGER NOT NULL, invocation INTEGER NOT NULL,"
+        " PRIMARY KEY (hash, invocation)) WITHOUT ROWID"
+    )
+    adding.index_payloads(connection)
+
+
 # version -> what makes it one version newer, inside one transaction
-MIGRATIONS: "dict[int, Callable[[sqlite3.Connection], None]]" = {1: _saved_filters_leave}
+MIGRATIONS: "dict[int, Callable[[sqlite3.Connection], None]]" = {
+    1: _saved_filters_leave,
+    2: _payloads_are_found,
+}
 
 
 def create(connection: "sqlite3.Connection") -> None:

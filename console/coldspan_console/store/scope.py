@@ -8,6 +8,9 @@ _REQUESTS = "(SELECT request FROM main.invocation WHERE tenant = {tenant})"
 _VIEWS = {
     "invocation": _OF_TENANT,
     "call": "SELECT * FROM main.call WHERE invocation IN (SELECT id FROM main.invocation WHERE tenant = {tenant})",
+    "payload_value": (
+        "SELECT * FROM main.payload_value WHERE invocation IN (SELECT id FROM main.invocation WHERE tenant = {tenant})"
+    ),
     "request": f"SELECT * FROM main.request WHERE id IN {_REQUESTS}",
     "document": f"SELECT * FROM main.document WHERE request IN {_REQUESTS}",
     "log": f"SELECT * FROM main.log WHERE request IN {_REQUESTS}",

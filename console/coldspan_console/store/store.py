@@ -88,10 +88,12 @@ class Store:
         documents. What was added is committed every few thousand documents, whole requests at a time.
         """
         self._need_writable()
-        with self._turn, database.told_clearly(self.path):
-            added = adding.add(self.connection, documents, (source, account, region), _now_ms(), advance)
-            self._notify(added.touched)
-            return added
+        done = adding.Adding((source, account, region))
+        for batch in adding.batches(documents):
+            with self._turn, database.told_clearly(self.path):
+                self._notify(done.put(self.connection, batch, _now_ms()))
+            advance(len(batch))
+        return done.result()
 
     def logs(self, request_id: str, lines: "Iterable[Any]") -> int:
         """Keep the log lines of a request: texts, or objects with `text`, `at_ms`, `kind`. Give how many were new."""
@@ -226,7 +228,7 @@ class Store:
         with self._turn, database.told_clearly(self.path), database.reading(self.connection):
             yield
 
-    def _notify(self, touched: "tuple[int, ...]") -> None:
+    def _notify(self, touched: "list[int]") -> None:
         """Tell whom saved filters say of what was added."""
         try:
             watching = [each for each in saved.saved_filters(self.path) if each.command or each.topic]
