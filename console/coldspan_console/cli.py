@@ -21,6 +21,8 @@ COMMANDS = {
     "local": "Serve a template's functions by the Lambda API, on this machine",
     "list": "List invocations in the local store, by filters",
     "show": "Show one invocation as a tree",
+    "filter": "Save filters by name, and be told when something new is so",
+    "store": "See what the local store holds, and keep it small",
     "report": "Make the store a page, or serve it live",
     "blame": "Show what a cold start's imports cost, and fail over a budget",
     "doctor": "Find out why a function does not record, and what would go wrong",

@@ -27,31 +27,54 @@ def invocation_tree(record: "dict[str, Any]", title: str, notes: "Iterable[str]"
     """The tree of one invocation: how it started and ended, its calls under their parents, then the notes.
 
     Takes the EMF document of the invocation as the function printed it; a record without `calls` (not told in detail)
-    says how many there were.
+    says how many there were. Fields that are missing, or are not what they should be, are left out.
     """
     tree = Tree(_head(record, title), guide_style="dim")
-    if "init" in record:
+    if isinstance(record.get("init"), dict):
         tree.add(_init(record))
     calls = record.get("calls")
     if calls is None and record.get("Calls"):
         tree.add(Text(f"{record['Calls']} calls, not told in detail", "dim"))
-    nodes = {record.get("span_id"): tree}
-    for call in sorted(calls or (), key=lambda call: (call["timestamp"], call["span_id"])):
-        nodes[call["span_id"]] = Tree(_call(call), guide_style="dim")
-    for call in sorted(calls or (), key=lambda call: (call["timestamp"], call["span_id"])):
-        nodes.get(call["parent_id"], tree).children.append(nodes[call["span_id"]])
-    for stack in record.get("stacks", ())[:STACKS]:
-        tree.add(_stack(stack))
+    ordered = sorted(calls or (), key=lambda call: _number(call.get("timestamp")))
+    nodes = {call.get("span_id"): Tree(_call(call), guide_style="dim") for call in ordered}
+    parents = {call.get("span_id"): call.get("parent_id") for call in ordered}
+    for span_id, node in nodes.items():
+        nodes_parent = tree if _is_own_ancestor(span_id, parents) else nodes.get(parents[span_id], tree)
+        nodes_parent.children.append(node)
+    for stack in list(record.get("stacks") or ())[:STACKS]:
+        if isinstance(stack, dict):
+            tree.add(_stack(stack))
     for note in notes:
         tree.add(Text(note, "dim"))
     return tree
 
 
+def _is_own_ancestor(span_id: Any, parents: "dict[Any, Any]") -> bool:
+    """Whether following a call's parents comes back to it: a record is what somebody printed."""
+    seen = set()
+    above = parents.get(span_id)
+    while above is not None and above not in seen:
+        if above == span_id:
+            return True
+        seen.add(above)
+        above = parents.get(above)
+    return False
+
+
+def plain(text: Any) -> str:
+    """A text as a terminal may be given it: control characters, which could move the cursor or worse, are marked."""
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in str(text))
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0 else 0.0
+
+
 def _stack(stack: "dict[str, Any]") -> Text:
     """What a thread was in shortly before the deadline: the innermost frame, then those of the function."""
-    frames = stack["frames"]
+    frames = [plain(frame) for frame in stack.get("frames") or ()]
     own = [frame for frame in frames[1:] if frame.startswith("/var/task/")][:FRAMES]
-    text = Text(f"{stack['thread']} was in ", "red")
+    text = Text(f"{plain(stack.get('thread', 'a thread'))} was in ", "red")
     text.append(" ← ".join(_short(frame) for frame in [*frames[:1], *own]))
     return text
 
@@ -63,61 +86,67 @@ def _short(frame: str) -> str:
 
 
 def _head(record: "dict[str, Any]", title: str) -> Text:
-    outcome = record["outcome"]
+    outcome, start = plain(record.get("outcome", "unknown")), plain(record.get("start") or "")
     text = Text()
-    text.append(title, "bold")
-    text.append(f"  {record['start']}", "magenta" if record["start"] != "warm" else "dim")
+    text.append(plain(title), "bold")
+    text.append(f"  {start}" if start else "", "magenta" if start != "warm" else "dim")
     text.append(f"  {outcome}", OUTCOME_STYLES.get(outcome, "bold red"))
-    text.append(f"  {milliseconds(record['Duration'])}")
+    text.append(f"  {milliseconds(_number(record.get('Duration')))}")
     facts = []
     if record.get("trigger"):
-        facts.append(record["trigger"])
+        facts.append(plain(record["trigger"]))
     if "QueueTime" in record:
-        facts.append(f"waited {duration(record['QueueTime'])}")
+        facts.append(f"waited {duration(_number(record['QueueTime']))}")
     if record.get("batch_item_failures") is not None:
         facts.append(f"{record['batch_item_failures']} of {record.get('records', 1)} records given back")
     if facts:
         text.append("  " + " · ".join(facts), "dim")
     if record.get("error_type"):
-        message = record.get("error_message") or ""
-        text.append(f"\n{record['error_type']}" + (f": {message}" if message else ""), "red")
+        message = plain(record.get("error_message") or "")
+        text.append(f"\n{plain(record['error_type'])}" + (f": {message}" if message else ""), "red")
     return text
 
 
 def _init(record: "dict[str, Any]") -> Tree:
     init = record["init"]
-    split = " · ".join(f"{where} {milliseconds(ms)}" for where, ms in init.get("split", {}).items() if ms)
-    text = Text(f"init {milliseconds(init['ms'])}" if "ms" in init else "init")
-    text.append(f"  imports {milliseconds(init.get('import_ms', 0))} ({split})", "dim")
+    split = init.get("split") if isinstance(init.get("split"), dict) else {}
+    parts = " · ".join(f"{where} {milliseconds(_number(ms))}" for where, ms in split.items() if ms)
+    text = Text(f"init {milliseconds(_number(init['ms']))}" if "ms" in init else "init")
+    text.append(f"  imports {milliseconds(_number(init.get('import_ms')))} ({plain(parts)})", "dim")
     tree = Tree(text, guide_style="dim")
-    costly = [package for package in init.get("packages", ()) if package[2] >= 5][:3]
+    packages = [package for package in init.get("packages") or () if isinstance(package, list) and len(package) > 2]
+    costly = [package for package in packages if _number(package[2]) >= 5][:3]
     if costly:
-        names = ", ".join(f"{name} {milliseconds(ms)}" for name, _, ms, _ in costly)
-        tree.add(Text(f"costliest packages by their own time: {names}", "dim"))
-    for call in init.get("calls", ()):
-        tree.add(_call(call))
+        names = ", ".join(f"{name} {milliseconds(ms)}" for name, _, ms, *_ in costly)
+        tree.add(Text(f"costliest packages by their own time: {plain(names)}", "dim"))
+    for call in init.get("calls") or ():
+        if isinstance(call, dict):
+            tree.add(_call(call))
     return tree
 
 
 def _call(call: "dict[str, Any]") -> Text:
-    mark, style = MARKS.get(call["status"], ("?", "red"))
+    status = plain(call.get("status", "unknown"))
+    mark, style = MARKS.get(status, ("?", "red"))
     text = Text()
     text.append(f"{mark} ", style)
-    text.append(f"{call['tool']} {call['operation']}")
-    text.append(f"  {call['status']}", style)
-    text.append(f"  {milliseconds(call['duration_ms'])}")
-    if call.get("attempts", 1) > 1:
+    text.append(plain(f"{call.get('tool', '?')} {call.get('operation', '?')}"))
+    text.append(f"  {status}", style)
+    text.append(f"  {milliseconds(_number(call.get('duration_ms')))}")
+    if call.get("late") is True:
+        text.append("  ended after the invocation", "dim")
+    if _number(call.get("attempts")) > 1:
         text.append(f"  {call['attempts']} attempts", "yellow")
     if call.get("items") is not None:
         items = f"{call['items']} item{'s' * (call['items'] != 1)}"
         failed = call.get("items_failed")
         text.append(f"  {failed} of {items} failed" if failed else f"  {items}", style)
-    phases = call.get("phases") or {}
-    if phases:
-        longest = sorted(phases.items(), key=lambda phase: -phase[1])[:2]
-        text.append("  " + " · ".join(f"{name} {milliseconds(ms)}" for name, ms in longest), "dim")
+    phases = call.get("phases")
+    if phases and isinstance(phases, dict):
+        longest = sorted(phases.items(), key=lambda phase: -_number(phase[1]))[:2]
+        text.append("  " + " · ".join(f"{plain(name)} {milliseconds(_number(ms))}" for name, ms in longest), "dim")
     if call.get("message"):
-        text.append(f"\n{call['message']}", style)
+        text.append(f"\n{plain(call['message'])}", style)
     return text
 
 
@@ -136,4 +165,4 @@ def duration(value_ms: float) -> str:
     return f"{value_ms / 86_400_000:.0f} d"
 
 
-__all__ = ["MARKS", "duration", "invocation_tree", "milliseconds"]
+__all__ = ["MARKS", "duration", "invocation_tree", "milliseconds", "plain"]

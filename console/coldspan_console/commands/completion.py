@@ -16,7 +16,7 @@ Examples:
 @click.argument("shell", type=click.Choice(sorted(SHELLS)))
 def command(shell: str) -> None:
     """Print the lines that make SHELL complete coldspan's commands and options."""
-    from coldspan_console.cli import command as root  # noqa: PLC0415 - which loads this module
+    from coldspan_console.cli import command as root
 
     completion = get_completion_class(shell)
     if completion is None:

@@ -1,5 +1,6 @@
 """A function on the local platform as a caller sees it: as many environments as there are concurrent requests."""
 
+import contextlib
 import json
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from coldspan_console.platform.invocation import Invocation
 from coldspan_console.platform.lifecycle import error_type_of
-from coldspan_console.platform.local import LocalLambda
+from coldspan_console.platform.local import LocalLambda, PlatformTimeoutError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +28,7 @@ class LogLine:
     kind: str
     text: str  # without its newline
     at_ms: int  # epoch ms
+    request_id: str = ""  # of the invocation that ran meanwhile; "" in init
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Outcome:
     `status` is "success", "error" (the handler raised), "timeout", "failure" (the process died, init failed) or
     "throttled" (no environment was free). `body` is what the caller gets: the response, or the error as JSON.
     `report` has the figures of the REPORT line, where they are known yet: durationMs, billedDurationMs, memorySizeMB,
-    maxMemoryUsedMB, initDurationMs.
+    maxMemoryUsedMB, initDurationMs; settled() has it in any case.
     """
 
     request_id: str
@@ -69,6 +71,7 @@ class Fleet:
         self._free: list[LocalLambda] = []
         self._all: list[LocalLambda] = []
         self._told: dict[int, int] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> "Self":
         return self
@@ -90,7 +93,7 @@ class Fleet:
         )  # fmt: skip
         platform.submit(invocation)
         platform.wait_for(lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason), 900)
-        threading.Thread(target=self._settle, args=(number, platform), daemon=True).start()
+        threading.Thread(target=self._settle, args=(number, platform, invocation), daemon=True).start()
         posted = invocation.posted
         if posted is not None:
             failed = posted.path.endswith("/error")
@@ -120,24 +123,34 @@ class Fleet:
                 platform.start()
             return self._all.index(platform) + 1, platform
 
-    def _settle(self, number: int, platform: LocalLambda) -> None:
-        if not platform.reason:
-            platform.wait_idle(self.timeout_ms / 1_000 + 5)
-        self._tell(number, platform)
-        if platform.reason:
-            platform.restart()
+    def settled(self, timeout_s: float = 20.0) -> "dict[str, dict[str, Any]]":
+        """Wait until nothing is at work on any more; the figures of every invocation's REPORT, by request id."""
         with self._changed:
+            self._changed.wait_for(lambda: len(self._free) == len(self._all), timeout_s)
+            return dict(self._reports)
+
+    def _settle(self, number: int, platform: LocalLambda, invocation: Invocation) -> None:
+        if not platform.reason:
+            with contextlib.suppress(PlatformTimeoutError):
+                platform.wait_idle(self.timeout_ms / 1_000 + 5)
+        self._tell(number, platform, invocation.request_id)
+        told = {each["requestId"]: each["metrics"] for each in platform.telemetry.records("platform.report")}
+        if platform.reason:
+            with contextlib.suppress(PlatformTimeoutError):
+                platform.restart()
+        with self._changed:
+            self._reports |= told
             self._free.append(platform)
             self._changed.notify_all()
 
-    def _tell(self, number: int, platform: LocalLambda) -> None:
+    def _tell(self, number: int, platform: LocalLambda, request_id: str = "") -> None:
         lines = platform.ledger.entries("stdout", "stderr", "extension")
         told = self._told.get(number, 0)
         self._told[number] = len(lines)
         for entry in lines[told:]:
             kind = "extension" if entry.kind == "extension" else "function"
             text = entry.item.decode("utf-8", "replace").rstrip("\n")
-            self._heard(LogLine(number, kind, text, time.time_ns() // 1_000_000))
+            self._heard(LogLine(number, kind, text, time.time_ns() // 1_000_000, request_id))
 
 
 __all__ = ["Fleet", "LogLine", "Outcome"]

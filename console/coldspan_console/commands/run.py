@@ -1,0 +1,218 @@
+"""`coldspan run`: a function on the local platform, and where its time went."""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coldspan_console.output import ANSWER_IS_NO, BAD_INPUT, DONE, ConsoleError, Output, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coldspan_console.project import Declared, Project
+    from coldspan_console.running.prepared import Wishes
+    from coldspan_console.running.runs import Ran
+
+EPILOG = """\b
+Examples:
+  coldspan run                                   the template's only function, with an empty event
+  coldspan run OrdersFunction -e order.json      one function with one event
+  coldspan run OrdersFunction -e events/orders   ... with each event of a folder
+  coldspan run OrdersFunction -n 50 --concurrency 4
+  coldspan run OrdersFunction -e order.json --watch
+  coldspan run app.handler                       without a template: a handler of the current folder
+  echo '{"id": 1}' | coldspan run -e - --json"""
+KEPT = "coldspan show {} · coldspan report"
+
+
+def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...]") -> "dict[str, str]":
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE", param=parameter)
+        found[name] = text
+    return found
+
+
+@click.command(epilog=EPILOG)
+@click.argument("function", required=False)
+@click.option(
+    "-e", "--event", "events", multiple=True, help="File, folder, - for stdin, or the name of one in events/."
+)
+@click.option("--payload", help="The event as text: '{\"id\": 1}'.")
+@click.option("-n", "count", type=click.IntRange(1, 100_000), default=1, show_default=True, help="How often each.")
+@click.option("--concurrency", type=click.IntRange(1, 200), default=1, show_default=True, help="How many at once.")
+@click.option("--watch", is_flag=True, help="Run again when code, template or event changes.")
+@click.option("--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
+@click.option("-P", "--parameter", "parameters", multiple=True, callback=_pairs, help="NAME=VALUE of the template.")
+@click.option("--env", "environment", multiple=True, callback=_pairs, help="NAME=VALUE for the function.")
+@click.option(
+    "--env-vars", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables, as sam has them."
+)
+@click.option("--handler", help="FILE.FUNCTION, over the template's.")
+@click.option("--timeout", type=click.FloatRange(0.001, 900), help="Seconds, over the template's.")
+@click.option("--memory", type=click.IntRange(128, 10_240), help="MB, over the template's.")
+@click.option("--python", help="The interpreter. [the project's .venv, or the runtime's version]")
+@click.option("--layer/--no-layer", default=True, help="Add the recorder where the template does not. [yes]")
+@click.option("--black-box", is_flag=True, help="Add the second layer, too.")
+@click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
+@click.option("--aws", help="moto (its server, with the template's resources), a URL, or none. [$AWS_ENDPOINT_URL]")
+@click.option("--region", default="eu-west-1", show_default=True)
+@click.option("--tenant", help="The tenant id of the invocations.")
+@click.option("--provisioned", is_flag=True, help="Start as provisioned concurrency does.")
+@click.option("--managed", type=click.IntRange(1, 64), help="As a Managed Instance with so many workers.")
+@click.option("--store", type=click.Path(path_type=Path), help="The store's file. [.coldspan/store.db]")
+@click.option("--fail-on", type=click.Choice(["never", "error"]), default="never", show_default=True,
+              help="error: exit code 1 when an invocation failed.")  # fmt: skip
+@json_option
+def command(function: "str | None", output: Output, **options: Any) -> int:
+    """Run FUNCTION locally, and show where its time went.
+
+    FUNCTION is a function of the template (its logical id or name), a folder with a handler, or a handler such as
+    app.handler. Without Docker and without an account: the real runtime client, with the layers where Lambda has them.
+    """
+    project, declared = _declared(function, options)
+    wishes = _wishes(declared, options)
+    root = project.root if project is not None else Path.cwd()
+    with contextlib.ExitStack() as stack:
+        from coldspan_console.running import aws
+
+        word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
+        address = stack.enter_context(aws.endpoint(word, project, options["region"], output))
+        if address is not None:
+            wishes = _with_endpoint(wishes, address)
+        if options["watch"]:
+            from coldspan_console.running.watching import watch
+
+            places = [declared.code, project.path if project else declared.code]
+            places += [Path(word) for word in options["events"] if Path(word).exists()]
+            return watch(places, lambda: _once(declared.logical_id, wishes, root, options, output), output)
+        return _once(function, wishes, root, options, output, declared)
+
+
+def _once(
+    name: "str | None", wishes: "Wishes", root: Path, options: "dict[str, Any]", output: Output,
+    declared: "Declared | None" = None,
+) -> int:  # fmt: skip
+    from coldspan_console.running import events as reading
+    from coldspan_console.running import picture
+    from coldspan_console.running.prepared import prepare
+    from coldspan_console.running.runs import Runs, keep
+    from coldspan_console.store import Store
+
+    if declared is None:  # again: the template may have changed
+        _, declared = _declared(name, options)
+    events = reading.read(options["events"], options["payload"], root, declared.logical_id)
+    events = [event for event in events for _ in range(options["count"])]
+    with prepare(declared, wishes, output) as prepared, Store.open(options["store"] or _store_of(root)) as store:
+        store.warn = output.note
+        for note in prepared.notes:
+            output.note(note)
+        told = {"tenant_id": options["tenant"]} if options["tenant"] else {}
+        runs = Runs(prepared, most=options["concurrency"], **told)
+        try:
+            with output.progress(f"running {declared.logical_id}", len(events)) as advance:
+                ran = runs.invoke(events, min(options["concurrency"], len(events)), advance)
+        finally:
+            runs.close()
+        keep(store, runs, ran)
+    figures = picture.summary(ran)
+
+    def shown(console: Any) -> None:
+        for each in ran if len(ran) <= picture.TREES else _worst(ran, picture.TREES):
+            picture.show(console, each, f"{declared.logical_id} ← {each.event.name}")
+        if len(ran) > 1:
+            picture.show_summary(console, figures)
+
+    output.result(
+        {"function": declared.logical_id, "invocations": [each.as_json() for each in ran], "summary": figures}, shown
+    )
+    if not output.as_json:
+        last = ran[-1].outcome.request_id
+        output.note(f"kept: {KEPT.format(last[:8])}")
+    failed = any(each.failed for each in ran)
+    return ANSWER_IS_NO if failed and options["fail_on"] == "error" else DONE
+
+
+def _worst(ran: "list[Ran]", count: int) -> "Iterator[Ran]":
+    """The first, then what failed, then the longest."""
+    rest = sorted(ran[1:], key=lambda each: (each.failed, (each.record or {}).get("Duration", 0)), reverse=True)
+    yield from [ran[0], *rest[: count - 1]]
+
+
+def _declared(name: "str | None", options: "dict[str, Any]") -> "tuple[Project | None, Declared]":
+    from coldspan_console.project import Project
+    from coldspan_console.project.template import find
+    from coldspan_console.running.prepared import folder_of
+
+    if find(options["template"]) is not None:
+        project = Project.load(options["template"], parameters=options["parameters"], region=options["region"])
+        known = {word for each in project.functions.values() for word in (each.logical_id, each.name)}
+        if name in known or name is None or folder_of_word(name) is None:
+            if name is None and not options["template"] and sys.stdin.isatty() and len(project.runnable) > 1:
+                names = [each.logical_id for each in project.runnable]
+                name = click.prompt("which function?", type=click.Choice(names), err=True)
+            return project, project.function(name)
+    elif options["template"] is not None:
+        raise ConsoleError("no template", where=str(options["template"]), exit_code=BAD_INPUT)
+    if name is None:
+        alone = folder_of(".", options["handler"]) if any(Path.cwd().glob("*.py")) else None
+        if alone is None:
+            Project.load(None)  # which says what is missing
+        return None, alone  # type: ignore[return-value]
+    found = folder_of(name, options["handler"])
+    if found is None:
+        todo = "name a folder with a handler, a handler such as app.handler, or make a template.yaml"
+        raise ConsoleError(f"no function, folder or handler {name}", where=str(Path.cwd()), todo=todo)
+    return None, found
+
+
+def folder_of_word(name: str) -> "Path | None":
+    """The folder or file that a word names, where it is one."""
+    place = Path(name)
+    if place.is_dir():
+        return place
+    module, dot, _ = name.rpartition(".")
+    file = Path(module.replace(".", "/") + ".py")
+    return file if dot and file.is_file() else None
+
+
+def _wishes(declared: "Declared", options: "dict[str, Any]") -> "Wishes":
+    from coldspan_console.running.prepared import Wishes
+
+    environment = dict(options["environment"])
+    if options["env_vars"] is not None:
+        environment = {**_env_vars(options["env_vars"], declared), **environment}
+    init_type = "provisioned-concurrency" if options["provisioned"] else None
+    return Wishes(
+        python=options["python"], layer=options["layer"], black_box=options["black_box"], install=options["install"],
+        environment=environment, handler=options["handler"], memory_mb=options["memory"], timeout_s=options["timeout"],
+        init_type="lambda-managed-instances" if options["managed"] else init_type, max_concurrency=options["managed"],
+        region=options["region"],
+    )  # fmt: skip
+
+
+def _with_endpoint(wishes: "Wishes", address: str) -> "Wishes":
+    import dataclasses
+
+    return dataclasses.replace(wishes, aws_endpoint=address)
+
+
+def _env_vars(file: Path, declared: "Declared") -> "dict[str, str]":
+    """Sam's file: {"Parameters": {...}, "FunctionName": {...}}."""
+    try:
+        told = json.loads(file.read_text("utf-8"))
+        found = {**told.get("Parameters", {}), **told.get(declared.name, {}), **told.get(declared.logical_id, {})}
+        return {name: str(value) for name, value in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConsoleError(f"no variables as sam has them: {error}", where=str(file)) from None
+
+
+def _store_of(root: Path) -> "Path | None":
+    return None if os.environ.get("COLDSPAN_STORE") else root / ".coldspan" / "store.db"

@@ -1,0 +1,5 @@
+"""What a SAM template says about functions, with its intrinsic functions resolved."""
+
+from coldspan_console.project.project import Declared, Layer, Project
+
+__all__ = ["Declared", "Layer", "Project"]

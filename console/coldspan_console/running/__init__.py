@@ -1,0 +1,1 @@
+"""`coldspan run`: a function, prepared and invoked on the local platform."""

@@ -1,0 +1,155 @@
+"""Invocations of a prepared function: made, watched, kept in the store and given back as what was seen."""
+
+import concurrent.futures
+import json
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from coldspan_console.platform.fleet import Fleet, LogLine, Outcome
+from coldspan_console.platform.output import documents as documents_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coldspan_console.running.events import Event
+    from coldspan_console.running.prepared import Prepared
+    from coldspan_console.store import Store
+
+# platform.report's metrics -> the names of the black box's lines, which the store joins
+FIGURES = {
+    "billedDurationMs": "BilledDuration",
+    "maxMemoryUsedMB": "MaxMemoryUsed",
+    "memorySizeMB": "MemorySize",
+    "initDurationMs": "PlatformInitDuration",
+    "restoreDurationMs": "RestoreDuration",
+}
+
+
+@dataclass(slots=True)
+class Ran:
+    """One invocation: what went in, how it ended, what was printed, and its record (None when none came)."""
+
+    event: "Event"
+    outcome: Outcome
+    record: "dict[str, Any] | None" = None
+    logs: "list[LogLine]" = field(default_factory=list)
+    report: "dict[str, Any]" = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the caller got no good answer."""
+        return self.outcome.status != "success"
+
+    def as_json(self) -> "dict[str, Any]":
+        """All of it, for --json."""
+        return {
+            "event": self.event.name,
+            "request_id": self.outcome.request_id,
+            "status": self.outcome.status,
+            "error_type": self.outcome.error_type,
+            "answer": answer_of(self.outcome.body),
+            "record": self.record,
+            "report": self.report,
+            "logs": [line.text for line in self.logs],
+        }
+
+
+class Runs:
+    """A function's invocations, one call of invoke() after the other or many at once."""
+
+    def __init__(self, prepared: "Prepared", *, most: int = 1, **options: Any) -> None:
+        self.prepared = prepared
+        self._lines: list[LogLine] = []
+        self._lock = threading.Lock()
+        self._options = options
+        self.fleet = Fleet(
+            prepared.function, most=1 if prepared.function.max_concurrency else most, timeout_ms=prepared.timeout_ms,
+            heard=self._hear,
+        )  # fmt: skip
+
+    def invoke(self, events: "Sequence[Event]", concurrency: int, advance: "Callable[[int], object]") -> "list[Ran]":
+        """Invoke with each of the events, so many at once, and give what was seen when all is quiet, in order."""
+
+        def one(event: "Event") -> Ran:
+            outcome = self.fleet.invoke(event.body, request_id=str(uuid.uuid4()), **self._options)
+            advance(1)
+            return Ran(event, outcome)
+
+        if concurrency == 1:
+            ran = [one(event) for event in events]
+        else:
+            with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
+                ran = list(pool.map(one, events))
+        reports = self.fleet.settled()
+        self._assign(ran, reports)
+        return ran
+
+    def close(self) -> "list[dict[str, Any]]":
+        """End the environments; the documents that came only then."""
+        with self._lock:
+            begun = len(self._lines)
+        self.fleet.close()
+        with self._lock:
+            return documents_of([line.text.encode() for line in self._lines[begun:]])
+
+    def _hear(self, line: LogLine) -> None:
+        with self._lock:
+            self._lines.append(line)
+
+    def _assign(self, ran: "list[Ran]", reports: "dict[str, dict[str, Any]]") -> None:
+        with self._lock:
+            lines = list(self._lines)
+        by_request = {each.outcome.request_id: each for each in ran}
+        for line in lines:
+            found = documents_of([line.text.encode()])
+            if not found and not line.text.startswith('{"coldspan":'):
+                if line.request_id in by_request and line.kind != "platform":
+                    by_request[line.request_id].logs.append(line)
+                continue
+            for document in found:
+                one = by_request.get(str(document.get("request_id")))
+                if one is not None and "outcome" in document and (one.record is None or "told_by" in document):
+                    one.record = document
+        for each in ran:
+            each.report = reports.get(each.outcome.request_id, each.outcome.report)
+
+    def documents(self) -> "list[dict[str, Any]]":
+        """Every document that was printed."""
+        with self._lock:
+            return documents_of([line.text.encode() for line in self._lines])
+
+
+def keep(store: "Store", runs: Runs, ran: "list[Ran]", source: str = "run") -> int:
+    """Keep what was recorded, what the platform said and what the function printed; how many invocations were new."""
+    name = runs.prepared.declared.name
+    documents = runs.documents()
+    documents += [platform_line(name, each.outcome, each.report) for each in ran if each.report]
+    added = store.add(documents, source=source)
+    for each in ran:
+        if each.logs:
+            lines = [{"text": line.text, "at_ms": line.at_ms, "kind": line.kind} for line in each.logs]
+            store.logs(each.outcome.request_id, lines)
+    return int(added.invocations)
+
+
+def platform_line(name: str, outcome: Outcome, report: "dict[str, Any]") -> "dict[str, Any]":
+    """The platform's figures in the form of the black box's lines."""
+    figures = {theirs: report[ours] for ours, theirs in FIGURES.items() if ours in report}
+    head = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": []}
+    status = {"success": "success", "error": "error", "timeout": "timeout"}.get(outcome.status, "failure")
+    return {
+        "_aws": head, "function_name": name, "request_id": outcome.request_id, "platform": True, "status": status,
+        **({"error_type": outcome.error_type} if outcome.error_type else {}), **figures,
+    }  # fmt: skip
+
+
+def answer_of(body: bytes) -> Any:
+    """An answer as JSON, or as text where it is none."""
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
