@@ -107,7 +107,7 @@ def _read(outcome: "Outcome", lines: "list[LogLine]") -> ColdStart:
         raise ConsoleError(
             "the recorder told nothing of this cold start",
             where=f"{len(log)} lines of log, outcome {outcome.status}",
-            todo="`coldspan doctor` finds out why a function does not record; PYTHONPATH in its variables is the commonest",
+            todo="`coldspan doctor` finds out why a function does not record, as with PYTHONPATH in its variables",
             exit_code=MISSING,
         )
     error = ""

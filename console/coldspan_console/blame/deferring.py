@@ -63,18 +63,20 @@ def defer(source: str, package: str, path: Path) -> "Change | None":
     users = _users(tree, source, bound, path)
     edits = _quoted(tree, bound)
     change = Change(path, source, "")
-    into: dict[int, tuple[Function, list[str]]] = {}
+    into: dict[int, tuple[Function, list[str], set[str]]] = {}
     for node in wanted:
         names = set(_names(node, package))
         using = [function for function, used in users if used & names]
         if not using:
             raise NotMovableError(f"{path}:{node.lineno} imports it for what it does: no function uses a name of it")
         kept, moved = _divide(node, package)
-        edits.append((*_range(node), kept + "\n" * ((node.end_lineno or node.lineno) - node.lineno)))
+        edits.append(_removal(node, kept, source))
         for function in using:
-            into.setdefault(id(function), (function, []))[1].append(moved)
+            _, statements, needed = into.setdefault(id(function), (function, [], set()))
+            statements.append(moved)
+            needed |= names
         change.moved.append((node.lineno, [function.name for function in using]))
-    edits += [_insertion(function, statements, source) for function, statements in into.values()]
+    edits += [_insertion(*each, source) for each in into.values()]
     change.after = _apply(source, edits)
     return change
 
@@ -245,15 +247,21 @@ def _range(node: "ast.stmt | ast.expr") -> "tuple[int, int, int, int]":
     return node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0
 
 
-def _insertion(function: Function, statements: "list[str]", source: str) -> "tuple[int, int, int, int, str]":
-    """An edit that puts statements before the first of a function's that does something."""
-    body = list(function.body)
-    first = body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(body) > 1:
-        body.pop(0)  # its docstring
-    while isinstance(body[0], ast.Global | ast.Nonlocal) and len(body) > 1:
-        body.pop(0)
-    target = body[0]
+def _removal(node: Import, kept: str, source: str) -> "tuple[int, int, int, int, str]":
+    """An edit that leaves of an import what is kept; its lines go when it is alone on them and nothing is."""
+    line, column, until, end = _range(node)
+    lines = source.splitlines(keepends=True)
+    rest = lines[until - 1].encode()[end:].strip()
+    if kept == "pass" and not lines[line - 1].encode()[:column].strip() and (not rest or rest.startswith(b"#")):
+        return line, 0, until, len(lines[until - 1].encode()), ""
+    return line, column, until, end, kept + "\n" * (until - line)
+
+
+def _insertion(
+    function: Function, statements: "list[str]", names: "set[str]", source: str
+) -> "tuple[int, int, int, int, str]":
+    """An edit that puts statements right before the first of a function's that uses one of the names."""
+    target = _first_use(function.body, names, source) or function.body[0]
     line = min([target.lineno, *(one.lineno for one in getattr(target, "decorator_list", ()))])
     text = source.splitlines()[line - 1].encode()
     head = text[: target.col_offset]
@@ -261,6 +269,28 @@ def _insertion(function: Function, statements: "list[str]", source: str) -> "tup
         return target.lineno, target.col_offset, target.lineno, target.col_offset, "; ".join(statements) + "; "
     indent = head.decode()
     return line, 0, line, 0, "".join(f"{indent}{statement}\n" for statement in statements)
+
+
+def _first_use(body: "list[ast.stmt]", names: "set[str]", source: str) -> "ast.stmt | None":
+    """The statement before which names must be there, in the innermost branch of `if` and `with` that has all uses."""
+    using = [statement for statement in body if _uses(statement, names)]
+    if not using:
+        return None
+    first = using[0]
+    if len(using) == 1 and isinstance(first, ast.If | ast.With | ast.AsyncWith):
+        branches = [first.body, *([first.orelse] if isinstance(first, ast.If) else [])]
+        inside = [branch for branch in branches if any(_uses(statement, names) for statement in branch)]
+        head = [first.test] if isinstance(first, ast.If) else list(first.items)
+        if len(inside) == 1 and not any(_uses(part, names) for part in head):
+            return _first_use(inside[0], names, source) or first
+    line = source.splitlines()[first.lineno - 1].encode()
+    if line[first.col_offset :].startswith(b"elif"):
+        return None  # nothing can stand before it: before the whole `if`, then
+    return first
+
+
+def _uses(node: ast.AST, names: "set[str]") -> bool:
+    return any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node))
 
 
 def _apply(source: str, edits: "list[tuple[int, int, int, int, str]]") -> str:

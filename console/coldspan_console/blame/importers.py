@@ -5,9 +5,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from coldspan_console.blame.coldstart import start_cold
+from coldspan_console.blame.coldstart import InitFailedError, start_cold
 
 if TYPE_CHECKING:
     from coldspan_console.blame.subject import Subject
@@ -62,18 +62,42 @@ class Importers:
 
 
 def find_importers(subject: "Subject") -> Importers:
-    """Start the function once with the finder. Errors: as of start_cold."""
+    """Start the function once with the finder. Errors: as of start_cold; the log then ends with the traceback."""
     with tempfile.TemporaryDirectory(prefix="coldspan-blame-") as folder:
         file = Path(folder) / "imports"
-        start_cold(subject, layers=(PROBE,), more={"COLDSPAN_BLAME_FILE": str(file)})
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        try:
+            start_cold(subject, layers=(PROBE,), more={"COLDSPAN_BLAME_FILE": str(file)})
+        except InitFailedError as error:
+            tracebacks = [line["traceback"] for line in _lines(file) if isinstance(line, dict)]
+            error.log += _without_ours(tracebacks[0]) if tracebacks else []
+            raise
+        lines = _lines(file)
     found: dict[str, Importer] = {}
     for line in lines:
-        name, path, number, at_top, origin = json.loads(line)
+        if isinstance(line, dict):  # an import_module of the function's own that failed, and was caught
+            continue
+        name, path, number, at_top, origin = line
         own = inside(path, subject.roots)
         is_own = own is not None and own.parts[0].removesuffix(".py") not in subject.installed
         found.setdefault(name, Importer(_short(path, own), number, at_top, is_own, origin or ""))
     return Importers(subject, found)
+
+
+def _lines(file: Path) -> "list[Any]":
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+
+
+def _without_ours(traceback: "list[str]") -> "list[str]":
+    """A traceback without the frames of the import system and of the finder."""
+    kept, hidden = [], False
+    for line in traceback:
+        if line.startswith("  File "):
+            hidden = any(part in line for part in ("<frozen ", "importlib/__init__.py", "coldspan_blame_probe.py"))
+        elif not line.startswith("    "):
+            hidden = False
+        if not hidden:
+            kept.append(line)
+    return kept
 
 
 def inside(path: str, roots: "tuple[str, ...]") -> "Path | None":

@@ -3,52 +3,53 @@
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 NORMAL = 1.4826  # the median absolute deviation of normal noise times this is its standard deviation
 OF_MEDIAN = 1.2533  # the standard error of a median against that of a mean
 SURE = 3.0  # standard errors that a difference must exceed
+FEW, OF_FEW = 5, 1.5  # a deviation of fewer values is often too small by chance
 LEAST_MS = 1.0  # no clock on a shared machine tells less
 LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several values of one thing: their median, and the deviation of one of them from it."""
+    """Several values of one thing: their median, the deviation of one of them from it, and how many there were."""
 
-    values: "tuple[float, ...]"
+    middle: float = 0.0
+    deviation: float = 0.0
+    count: int = 0
+    values: "tuple[float, ...]" = ()
 
-    @property
-    def middle(self) -> float:
-        """Their median; 0 of none."""
-        return statistics.median(self.values) if self.values else 0.0
-
-    @property
-    def deviation(self) -> float:
-        """The standard deviation that outliers do not move. Of fewer than three values a tenth of the median."""
-        if len(self.values) < 3:
-            return self.middle / 10
-        return NORMAL * statistics.median(abs(value - self.middle) for value in self.values)
+    @classmethod
+    def of_json(cls, told: "Mapping[str, Any]", count: int = 0) -> "Spread":
+        """What as_json() gave. Errors: KeyError, TypeError, ValueError."""
+        values = tuple(float(value) for value in told.get("runs_ms", ()))
+        return cls(float(told["ms"]), float(told["deviation_ms"]), len(values) or count, values)
 
     @property
     def error(self) -> float:
         """How far the median itself may be off (one standard error)."""
-        return OF_MEDIAN * self.deviation / math.sqrt(max(len(self.values), 1))
+        one = self.deviation * (OF_FEW if self.count < FEW else 1.0)
+        return OF_MEDIAN * one / math.sqrt(max(self.count, 1))
 
-    def as_json(self) -> "dict[str, float | list[float]]":
+    def as_json(self) -> "dict[str, Any]":
         """Median, deviation and the values, in ms."""
-        return {
-            "ms": round(self.middle, 3), "deviation_ms": round(self.deviation, 3),
-            "runs_ms": [round(value, 3) for value in self.values],
-        }  # fmt: skip
+        runs = [round(value, 3) for value in self.values]
+        return {"ms": round(self.middle, 3), "deviation_ms": round(self.deviation, 3), "runs_ms": runs}
 
 
 def spread(values: "Sequence[float]") -> Spread:
-    """A Spread of any values."""
-    return Spread(tuple(float(value) for value in values))
+    """The Spread of any values. Of fewer than three the deviation is taken as a tenth of the median."""
+    if not values:
+        return Spread()
+    middle = statistics.median(values)
+    deviation = NORMAL * statistics.median(abs(value - middle) for value in values) if len(values) > 2 else middle / 10
+    return Spread(middle, deviation, len(values), tuple(values))
 
 
 def noise(before: Spread, after: Spread) -> float:

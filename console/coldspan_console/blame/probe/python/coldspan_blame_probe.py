@@ -1,10 +1,12 @@
 """Writes down who imports what first: a finder that finds nothing, and looks at the frames of who asks.
 
 It runs in one cold start that is not timed, from a layer of its own. A line of the file it writes is a JSON list: the
-module, the file and the line of the import, whether that is at the top of a module, and the file of the module.
+module, the file and the line of the import, whether that is at the top of a module, and the file of the module. When
+the function's module fails, a line is an object with its `traceback`, which the runtime leaves out of an ImportError.
 """
 # ruff: noqa: INP001, PTH, PLC0415 - a layer's own module, as lean as the recorder
 
+import importlib
 import os
 import sys
 from json import dumps
@@ -43,11 +45,29 @@ class Asked:
         os.write(self.descriptor, text.encode("utf-8", "replace"))
 
 
+def told(descriptor: int, original: "object") -> "object":
+    """importlib.import_module, by which the runtime imports the function; a failure is written down and goes on."""
+
+    def import_module(name: str, package: "object" = None) -> "object":
+        try:
+            return original(name, package)
+        except BaseException as error:
+            from traceback import format_exception
+
+            lines = "".join(format_exception(error)).splitlines()
+            os.write(descriptor, (dumps({"traceback": lines}) + "\n").encode("utf-8", "replace"))
+            raise
+
+    return import_module
+
+
 def start() -> None:
     """Begin, where a file is named; a fault ends nothing but the looking."""
     named = os.environ.get("COLDSPAN_BLAME_FILE")
     if named:
         try:
-            sys.meta_path.insert(0, Asked(os.open(named, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)))
+            descriptor = os.open(named, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError:
             return
+        sys.meta_path.insert(0, Asked(descriptor))
+        importlib.import_module = told(descriptor, importlib.import_module)
