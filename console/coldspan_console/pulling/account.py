@@ -9,6 +9,7 @@ from coldspan_console.output import BAD_INPUT, MISSING, WRONG_USE, ConsoleError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+RETRIES = {"mode": "adaptive", "max_attempts": 10}
 GROUPS = 5_000  # names looked at for a suggestion
 CREDENTIALS = "log in (aws sso login, aws configure), or name --profile; AWS_PROFILE and the usual variables count, too"
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId",
@@ -32,8 +33,7 @@ class Account:
         self.region = self.session.region_name
         if not self.region:
             raise ConsoleError("in which region?", todo="name --region, or set AWS_REGION", exit_code=WRONG_USE)
-        retries = {"mode": "adaptive", "max_attempts": 10}
-        self._config = Config(retries=retries, connect_timeout=10, read_timeout=70)  # type: ignore[arg-type]
+        self._config = Config(retries=RETRIES, connect_timeout=10, read_timeout=70)  # type: ignore[arg-type]
 
     def client(self, service: str) -> Any:
         """A client of a service. Errors: ConsoleError."""

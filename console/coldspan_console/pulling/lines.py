@@ -60,8 +60,7 @@ class Reader:
             if document.get("platform") is not True and isinstance(document.get("function_name"), str):
                 self.function = document["function_name"]
         if not found:
-            if '"_aws"' in text and "request_id" in text:
-                self.torn += 1
+            self.torn += _is_torn(text)
             self._note(text, at_ms, stream)
         elif (over := OVER.search(text)) is not None:
             self._over(over[1], stream or _stream_in(head))
@@ -143,6 +142,18 @@ def objects(text: str) -> "Iterator[Any]":
             continue
         yield value
         at = _opening(text, end)
+
+
+def _is_torn(text: str) -> bool:
+    """Whether an EMF document begins in a text and does not end."""
+    begins = text.find('{"_aws"')
+    if begins < 0:
+        return False
+    try:
+        json.JSONDecoder().raw_decode(text, begins)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _opening(text: str, start: int) -> int:
