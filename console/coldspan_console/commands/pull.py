@@ -145,8 +145,10 @@ def _aggregated(account: Any, wanted: "Wanted", by: str, output: Output) -> int:
         raise ConsoleError(
             f"Logs Insights is refused: {error}", where=wanted.group, todo="allow logs:StartQuery"
         ) from None
+    names = queries.names_of(by)
+    if by in queries.PERIODS:
+        rows.sort(key=lambda row: str(row.get(names[0])))
     told = {"group": wanted.group, "by": by, "query": query, "rows": rows, "scanned_bytes": insights.scanned_bytes}
-    names = [name.strip() for name in queries.GROUPS[by].split(",")]
     output.result(told, lambda console: picture.show_statistics(console, rows, names))
     if not output.as_json:
         output.note(f"{size(insights.scanned_bytes)} scanned (about ${insights.dollars:.4f})")
