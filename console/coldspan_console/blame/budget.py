@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coldspan_console.blame.spread import Spread
 from coldspan_console.output import WRONG_USE, ConsoleError
 from coldspan_console.tree import milliseconds
 
@@ -52,6 +53,10 @@ def judge(budget: Budget, found: "Mapping[str, Any]", against: "Mapping[str, Any
     subject = f"{budget.package}, with what it brings," if budget.package else "the cold start"
     verb = "is over" if over else "keeps to"
     words = f"{subject} {verb} its budget: {_shown(value, budget.unit)} of {_shown(budget.limit, budget.unit)}"
+    if budget.unit == MS and not budget.package:
+        error = 2 * Spread.of_json(found["init"]).error
+        if abs(value - budget.limit) < error:
+            words += f", which is within the noise of ± {milliseconds(error)}: give it more --runs"
     return {
         "budget": budget.text, "unit": budget.unit, "limit": budget.limit, "value": round(value, 3), "over": over,
         "words": words,

@@ -12,6 +12,7 @@ from coldspan_console.blame.coldstart import InitFailedError, start_cold
 if TYPE_CHECKING:
     from coldspan_console.blame.subject import Subject
 
+COMPOSED = "/opt/python/"  # layers laid over one another, where they could not be mounted
 PROBE = Path(__file__).parent / "probe"
 OWN, PACKAGES, LAYER, COLDSPAN, RUNTIME, STANDARD = "yours", "packages", "layers", "coldspan", "runtime", "python"
 
@@ -56,7 +57,7 @@ class Importers:
         origin = known.origin if known is not None else ""
         if inside(origin, self._subject.roots) is not None:
             return PACKAGES if top in self._installed else OWN
-        if inside(origin, self._subject.layer_roots) is not None:
+        if inside(origin, self._subject.layer_roots) is not None or COMPOSED in origin:
             return LAYER
         return STANDARD if top in sys.stdlib_module_names else RUNTIME
 

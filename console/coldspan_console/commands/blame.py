@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from coldspan_console.blame.subject import Subject
     from coldspan_console.project import Declared
 
+REGION = "eu-west-1"
 EPILOG = """\b
 Examples:
   coldspan blame                                  the template's only function
@@ -43,6 +45,7 @@ Examples:
 @click.option("--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
 @click.option("--handler", help="FILE.FUNCTION, over the template's.")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable for the function.")
+@click.option("--aws", help="moto (its server, with the template's resources), a URL, or none. [$AWS_ENDPOINT_URL]")
 @click.option("--python", help="The interpreter. [the project's .venv, or the runtime's version]")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
 @json_option
@@ -56,14 +59,17 @@ def command(function: "str | None", output: Output, **options: Any) -> int:
     from coldspan_console.blame import budget as budgeting
     from coldspan_console.blame import picture
     from coldspan_console.blame.coldstart import InitFailedError, not_started
+    from coldspan_console.running import aws
     from coldspan_console.running.prepared import prepare
 
     budgets = [budgeting.parse(text) for text in options["budgets"]]
     _check(budgets, options)
-    project, declared = _declared(function, {**options, "parameters": {}, "region": "eu-west-1"})
+    project, declared = _declared(function, {**options, "parameters": {}, "region": REGION})
     root = project.root if project is not None else Path.cwd()
     with contextlib.ExitStack() as stack:
-        wishes = _wishes(options)
+        word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
+        address = stack.enter_context(aws.endpoint(word, project, REGION, output))
+        wishes = dataclasses.replace(_wishes(options), aws_endpoint=address)
         prepared = stack.enter_context(prepare(declared, wishes, output))
         for note in prepared.notes:
             output.note(note)
