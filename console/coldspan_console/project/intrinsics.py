@@ -50,23 +50,25 @@ def resolve(template: "dict[str, Any]", parameters: "Mapping[str, Any]", region:
     Takes: a template as parsed (long forms), values of parameters by name (over the defaults). Resources that do not
     exist get names and ARNs as if they did, in the account 123456789012.
     """
+    named = _parameters(template, parameters, region)
+    first = _walked(template, named)  # for the names of resources, which may be made of parameters
+    resources = first.get("Resources") if isinstance(first.get("Resources"), dict) else {}
+    return _without_no_value(_walked(template, {**named, **_names(resources, region)}))
+
+
+def _walked(template: "dict[str, Any]", named: "dict[str, Any]") -> "dict[str, Any]":
     found = copy.deepcopy(template)
-    named = _parameters(found, parameters, region)
-    resources = found.get("Resources") if isinstance(found.get("Resources"), dict) else {}
-    for _ in range(2):  # names of resources may be made of parameters, and of each other
-        named |= _names(resources, region, named)
-        resolver = IntrinsicsResolver(named, _actions())
-        for _ in range(WALKS):
-            before = copy.deepcopy(found)
-            for section in ("Conditions", "Globals", "Resources"):
-                if section in found:
-                    found[section] = resolver.resolve_parameter_refs(found[section])
-            named[CONDITIONS] = found.get("Conditions") or {}
-            if found == before:
-                break
-        else:
-            raise CircularError("intrinsic functions that refer to each other in a circle")
-    return _without_no_value(found)
+    named[CONDITIONS] = found.get("Conditions") or {}
+    resolver = IntrinsicsResolver(named, _actions())
+    for _ in range(WALKS):
+        before = copy.deepcopy(found)
+        for section in ("Conditions", "Globals", "Resources"):
+            if section in found:
+                found[section] = resolver.resolve_parameter_refs(found[section])
+        named[CONDITIONS] = found.get("Conditions") or {}
+        if found == before:
+            return found
+    raise CircularError("intrinsic functions that refer to each other in a circle")
 
 
 def is_unresolved(value: Any) -> bool:
@@ -94,7 +96,7 @@ def _parameters(template: "dict[str, Any]", given: "Mapping[str, Any]", region: 
     return named
 
 
-def _names(resources: "dict[str, Any]", region: str, known: "dict[str, Any]") -> "dict[str, Any]":
+def _names(resources: "dict[str, Any]", region: str) -> "dict[str, Any]":
     """What Ref and GetAtt give for each resource: its name, and "Name.Attribute" for what Sub asks for."""
     named: dict[str, Any] = {}
     for logical, resource in resources.items():
@@ -102,8 +104,6 @@ def _names(resources: "dict[str, Any]", region: str, known: "dict[str, Any]") ->
             continue
         kind, properties = str(resource.get("Type", "")), resource.get("Properties") or {}
         given = next((properties[key] for key in NAMES if isinstance(properties, dict) and key in properties), logical)
-        if logical in known and is_unresolved(given):
-            continue
         name = given if isinstance(given, str) else logical
         arn = ARNS.get(kind, "arn:aws:" + kind.lower().replace("::", ":") + ":{region}:{account}:{name}")
         arn = arn.format(region=region, account=ACCOUNT, name=name)
@@ -133,6 +133,8 @@ class _Ref(RefAction):
 
 class _FindInMap(FindInMapAction):
     def resolve_parameter_refs(self, input_dict: Any, parameters: "dict[str, Any]") -> Any:
+        if not isinstance(input_dict, dict):  # it asks itself about its own arguments, too
+            return input_dict
         # its own check would refuse the fourth argument, {"DefaultValue": ...}
         arguments = input_dict.get(self.intrinsic_name)
         if not isinstance(arguments, list) or any(is_unresolved(each) for each in arguments[:3]):
