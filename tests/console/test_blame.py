@@ -141,6 +141,20 @@ def test_a_function_that_fails_with_the_import_moved_says_how(function, blame):
     assert "AttributeError" in found["what_if"][0]["why"]
 
 
+def test_byte_code_is_tried_where_there_is_none(function, blame):
+    """Lambda compiles at every cold start what comes without."""
+    many = "\n".join(f"def f{number}(a, b=1):\n    return [a for _ in range(b) if {number}]" for number in range(3_000))
+    folder = function(app="import large\ndef handler(event, context):\n    return 1\n", large=many + "\n")
+    _, found, _ = blame("app.handler", "--runs", "3", "--json")
+    (tried,) = [one for one in found["what_if"] if one["kind"] == "compiled"]
+    assert tried["works"], tried
+    assert tried["is_saving"]
+    assert tried["saved_ms"] > package(found, "large")["self_ms"] / 2
+    assert not list(folder.rglob("*.pyc"))
+    _, text, _ = blame("app.handler", "--runs", "2", "--what-if", "bytecode")
+    assert "byte code  saves" in text
+
+
 def test_conditional_imports_and_those_that_fail_are_no_fault(function, blame):
     """`try: import x except ImportError` is everywhere."""
     function(

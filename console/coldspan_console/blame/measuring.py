@@ -14,7 +14,7 @@ from coldspan_console.blame.instructions import count_init
 from coldspan_console.blame.profile import profile
 from coldspan_console.blame.spread import spread
 from coldspan_console.blame.subject import Subject
-from coldspan_console.blame.whatif import candidates, try_lazily
+from coldspan_console.blame.whatif import BYTE_CODE, candidates, is_worth_compiling, try_compiled, try_lazily
 
 EMPTY = "def handler(event, context):\n    return None\n"
 
@@ -68,7 +68,11 @@ def measure(plan: Plan) -> "dict[str, Any]":
     elif plan.saved is not None:
         found["against"] = compare(plan.saved, found, side_by_side=False)
     packages = candidates(found) if plan.packages is None else plan.packages
-    found["what_if"] = [try_lazily(plan.subject, name, starts[0], plan.runs, plan.advance) for name in packages]
+    found["what_if"] = [
+        try_lazily(plan.subject, name, starts[0], plan.runs, plan.advance) for name in packages if name != BYTE_CODE
+    ]
+    if BYTE_CODE in packages or (plan.packages is None and is_worth_compiling(plan.subject, found)):
+        found["what_if"].append(try_compiled(plan.subject, starts[0], plan.runs, plan.advance))
     return found
 
 

@@ -7,6 +7,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from coldspan_console.blame.profile import PARTS, START
+from coldspan_console.blame.whatif import COMPILED
 from coldspan_console.tree import milliseconds, plain
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def _what_if(console: "Console", found: "dict[str, Any]") -> None:
         return
     console.print(Text("what a lazy import would save", "bold").append(", measured by running without it", "dim"))
     for one in found["what_if"]:
+        if one["kind"] == COMPILED:
+            console.print(_compiled(one))
+            continue
         text = Text("  ")
         if not one["works"]:
             text.append("✗ ", "yellow").append(plain(one["package"]), "bold")
@@ -161,10 +165,28 @@ def _what_if(console: "Console", found: "dict[str, Any]") -> None:
             else:
                 text.append("; with this event nothing uses it")
         console.print(text)
+        if "while the module is loaded" in one["why"]:
+            console.print(
+                Text("    make that at its first use, in a function that keeps it; then the import can go there", "dim")
+            )
         if one["works"] and one["is_saving"]:
             for moved in one["moved"][:CHANGES]:
                 into = ", ".join(moved["into"])
                 console.print(Text(f"    move {plain(moved['imported_at'])} into {plain(into)}", "dim"))
+
+
+def _compiled(one: "dict[str, Any]") -> Text:
+    """What byte code beside the function's sources would save."""
+    if not one["works"]:
+        return Text("  ✗ ", "yellow").append("byte code", "bold").append(f"  {plain(one['why'])}")
+    if not one["is_saving"]:
+        text = Text("  - ", "dim").append("byte code", "bold")
+        return text.append(f"  saves nothing above the noise of {milliseconds(one['noise_ms'])}")
+    text = Text("  ✓ ", "green").append("byte code", "bold").append(f"  saves {milliseconds(one['saved_ms'])}", "green")
+    text.append(f" ± {milliseconds(one['noise_ms'])}", "dim")
+    return text.append(
+        "\n    python -m compileall --invalidation-mode unchecked-hash FOLDER, before it is zipped", "dim"
+    )
 
 
 def _against(console: "Console", found: "dict[str, Any]") -> None:

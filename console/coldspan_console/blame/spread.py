@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 NORMAL = 1.4826  # the median absolute deviation of normal noise times this is its standard deviation
 OF_MEDIAN = 1.2533  # the standard error of a median against that of a mean
 SURE = 3.0  # standard errors that a difference must exceed
+RANGE_OF_TWO = 1.128  # what the range of two values is in standard deviations, on the average
 FEW, OF_FEW = 5, 1.5  # a deviation of fewer values is often too small by chance
 LEAST_MS = 1.0  # no clock on a shared machine tells less
 LEAST_SHARE = 0.01
@@ -44,11 +45,15 @@ class Spread:
 
 
 def spread(values: "Sequence[float]") -> Spread:
-    """The Spread of any values. Of fewer than three the deviation is taken as a tenth of the median."""
+    """The Spread of any values. Of two the deviation is at least a fiftieth of the median, of one a tenth."""
     if not values:
         return Spread()
     middle = statistics.median(values)
-    deviation = NORMAL * statistics.median(abs(value - middle) for value in values) if len(values) > 2 else middle / 10
+    if len(values) > 2:
+        deviation = NORMAL * statistics.median(abs(value - middle) for value in values)
+    else:
+        apart = (max(values) - min(values)) / RANGE_OF_TWO
+        deviation = max(apart, middle / 50) if len(values) == 2 else middle / 10
     return Spread(middle, deviation, len(values), tuple(values))
 
 

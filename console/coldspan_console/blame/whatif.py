@@ -1,13 +1,14 @@
-"""What a lazy import would save: the function run again with the import moved to where it is used."""
+"""What would save time, measured: the function run again with an import moved to its use, or with byte code."""
 
 import dataclasses
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.blame.coldstart import InitFailedError, start_cold
-from coldspan_console.blame.deferring import NotMovableError, defer_in
-from coldspan_console.blame.importers import COLDSPAN, OWN
+from coldspan_console.blame.deferring import NotMovableError, copy_folder, defer_in
+from coldspan_console.blame.importers import COLDSPAN, OWN, PACKAGES
 from coldspan_console.blame.spread import noise, spread
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from coldspan_console.blame.deferring import Change
     from coldspan_console.blame.subject import Subject
 
+LAZY, COMPILED = "lazy", "compiled"
+BYTE_CODE = "byte code"  # as it is named beside packages
+COMPILED_SHARE = 0.05
 CANDIDATES = 3
 LEAST_SHARE = 0.02  # of the imports, for a package to be worth a try without being asked for
 
@@ -38,10 +42,11 @@ def try_lazily(
 ) -> "dict[str, Any]":
     """Move a package's imports, run that, side by side with what is, and say what it saves.
 
-    Gives: package, works, why (when not), saved_ms, noise_ms, moved_ms (what the first invocation then pays more),
-    first_use ("first invocation" or "not in this event"), moved: places and functions, diff: the change as measured.
+    Gives: package, kind ("lazy"), works, why (when not), saved_ms, noise_ms, is_saving, still_loaded, moved_ms (what
+    the first invocation then pays more), first_use ("first invocation" or "not with this event"), moved: places and
+    functions, diff: the change as measured.
     """
-    told: dict[str, Any] = {"package": package, "works": False, "why": "", "moved": [], "diff": ""}
+    told: dict[str, Any] = {"package": package, "kind": LAZY, "works": False, "why": "", "moved": [], "diff": ""}
     with tempfile.TemporaryDirectory(prefix="coldspan-lazy-") as folder:
         task = Path(folder) / "task"
         try:
@@ -51,23 +56,58 @@ def try_lazily(
             return {**told, "why": str(error)}
         told["moved"] = _moved(changes)
         told["diff"] = "".join(change.diff for change in changes)
-        lazy = dataclasses.replace(
-            subject, function=dataclasses.replace(subject.function, task=task), label=f"{package} lazily"
-        )
-        now: list[ColdStart] = []
-        then: list[ColdStart] = []
-        for _ in range(runs):  # in turns: what else the machine does meets both
-            now.append(start_cold(subject))
-            advance(1)
-            try:
-                then.append(start_cold(lazy))
-            except InitFailedError as error:
-                return {**told, "why": f"the function does not start then: {error.told}"}
-            advance(1)
-    why = _differs([*before, *now], then)
-    if why:
-        return {**told, "why": why}
-    return {**told, "works": True, **_compared(package, now, then)}
+        return {**told, **_side_by_side(subject, task, package, before, runs, advance)}
+
+
+def try_compiled(
+    subject: "Subject", before: "list[ColdStart]", runs: int, advance: "Callable[[int], object]"
+) -> "dict[str, Any]":
+    """Put byte code beside the function's sources, and run that: Lambda compiles what has none at every cold start.
+
+    Gives the same as try_lazily, of kind "compiled".
+    """
+    told: dict[str, Any] = {
+        "package": BYTE_CODE, "kind": COMPILED, "works": False, "why": "", "moved": [], "diff": "",
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="coldspan-compiled-") as folder:
+        task = Path(folder) / "task"
+        copy_folder(subject.task, task)
+        command = [str(subject.function.python), "-m", "compileall", "-q", "-f", "--invalidation-mode"]
+        done = subprocess.run(
+            [*command, "unchecked-hash", "-s", str(task), "-p", "/var/task", str(task)],
+            capture_output=True, check=False, timeout=600,
+        )  # fmt: skip
+        if not list(task.rglob("*.pyc")):
+            advance(2 * runs)
+            return {**told, "why": f"it cannot be compiled: {done.stderr.decode('utf-8', 'replace')[:200]}"}
+        return {**told, **_side_by_side(subject, task, "", before, runs, advance)}
+
+
+def is_worth_compiling(subject: "Subject", found: "dict[str, Any]") -> bool:
+    """Whether what the function's folder holds costs something, and has no byte code."""
+    share = found["parts_ms"][OWN] + found["parts_ms"][PACKAGES]
+    return share >= COMPILED_SHARE * found["imports"]["ms"] and not any(subject.task.rglob("__pycache__/*.pyc"))
+
+
+def _side_by_side(
+    subject: "Subject", task: Path, package: str, before: "list[ColdStart]", runs: int,
+    advance: "Callable[[int], object]",
+) -> "dict[str, Any]":  # fmt: skip
+    """Run what is and what would be in turns: what else the machine does meets both."""
+    other = dataclasses.replace(subject, function=dataclasses.replace(subject.function, task=task))
+    now: list[ColdStart] = []
+    then: list[ColdStart] = []
+    for _ in range(runs):
+        now.append(start_cold(subject))
+        advance(1)
+        try:
+            then.append(start_cold(other))
+        except InitFailedError as error:
+            return {"why": f"the function does not start then: {error.told}"}
+        advance(1)
+    if why := _differs([*before, *now], then):
+        return {"why": why}
+    return {"works": True, **_compared(package, now, then)}
 
 
 def _compared(package: str, now: "list[ColdStart]", then: "list[ColdStart]") -> "dict[str, Any]":
@@ -111,4 +151,4 @@ def _moved(changes: "list[Change]") -> "list[dict[str, Any]]":
     ]
 
 
-__all__ = ["candidates", "try_lazily"]
+__all__ = ["BYTE_CODE", "COMPILED", "candidates", "is_worth_compiling", "try_compiled", "try_lazily"]

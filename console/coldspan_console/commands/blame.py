@@ -38,7 +38,9 @@ Examples:
 @click.option("--budget", "budgets", multiple=True, help="300ms, 800M (instructions), 400modules, 1.2x, PACKAGE=150ms.")
 @click.option("--against", help="A saved result, a folder or a git ref to compare with.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Keep the result as a baseline.")
-@click.option("--what-if", "packages", multiple=True, metavar="PACKAGE", help="Try it lazily. [the costliest three]")
+@click.option(
+    "--what-if", "packages", multiple=True, metavar="PACKAGE", help="Try it lazily; or bytecode. [the costliest three]"
+)
 @click.option("--no-what-if", is_flag=True, help="Try none.")
 @click.option("--instructions", is_flag=True, help="Count them, too, by valgrind: the same on every machine load.")
 @click.option("--diff", is_flag=True, help="Show the changes to the code that were measured.")
@@ -147,11 +149,13 @@ def _measure(
             saved = baseline.saved(Path(word))
         else:
             before = stack.enter_context(baseline.version(declared, word))
-            theirs = stack.enter_context(prepare(before, wishes, output))
+            # the same interpreter: a .venv beside the template is not in the other version's folder
+            same = dataclasses.replace(wishes, python=str(prepared.python.path))
+            theirs = stack.enter_context(prepare(before, same, output))
             other, other_python = _subject(theirs, subject.event, word), theirs.python.runtime
     plan = Plan(
         subject, prepared.python.runtime, options["runs"],
-        packages=() if options["no_what_if"] else options["packages"] or None,
+        packages=() if options["no_what_if"] else tuple(map(_spoken, options["packages"])) or None,
         count=options["instructions"] or any(one.unit == INSTRUCTIONS for one in budgets)
         or bool(saved and saved["instructions"]),
         other=other, other_python=other_python, saved=saved,
@@ -160,6 +164,13 @@ def _measure(
         f"starting {declared.logical_id} cold", plan.steps if plan.packages is not None else None
     ) as on:
         return measure(dataclasses.replace(plan, advance=on))
+
+
+def _spoken(package: str) -> str:
+    """A package's name; `bytecode` is no package's."""
+    from coldspan_console.blame.whatif import BYTE_CODE
+
+    return BYTE_CODE if package.replace(" ", "").replace("-", "").lower() == "bytecode" else package
 
 
 def _save(path: Path, found: "dict[str, Any]") -> None:
