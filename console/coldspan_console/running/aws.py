@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import MISSING, ConsoleError
+from coldspan_console.project.names import default_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +71,14 @@ def create(resources: "dict[str, Any]", url: str, region: str) -> "list[str]":
         aws_secret_access_key="local",  # noqa: S106 - moto takes any
     )
     problems = []
-    for logical, resource in sorted(resources.items(), key=lambda item: "RedrivePolicy" in json.dumps(item[1])):
+    for logical, resource in sorted(
+        resources.items(), key=lambda item: "RedrivePolicy" in json.dumps(item[1], default=str)
+    ):
         made = _made(logical, resource)
         if made is None:
             continue
         try:
-            client.create_stack(StackName=logical, TemplateBody=json.dumps({"Resources": {logical: made}}))
+            client.create_stack(StackName=logical, TemplateBody=json.dumps({"Resources": {logical: made}}, default=str))
         except (BotoCoreError, ClientError, WaiterError) as error:
             problems.append(f"{logical} ({resource['Type']}) could not be made on moto: {error}")
     return problems
@@ -97,7 +100,5 @@ def _made(logical: str, resource: "dict[str, Any]") -> "dict[str, Any] | None":
         }
     if kind not in NAMED:
         return None
-    properties.setdefault(NAMED[kind], logical.lower() if kind == "AWS::S3::Bucket" else logical)
-    if kind == "AWS::SQS::Queue" and properties.get("FifoQueue") and not str(properties["QueueName"]).endswith(".fifo"):
-        properties["QueueName"] += ".fifo"
+    properties.setdefault(NAMED[kind], default_name(resource, logical))
     return {"Type": kind, "Properties": properties}
