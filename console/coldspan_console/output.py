@@ -56,6 +56,7 @@ class Output:
         """Give the result: the value as JSON, or what `picture` prints on the console it is given."""
         if self.as_json:
             click.echo(json.dumps(value, ensure_ascii=False, default=str))
+            sys.stdout.flush()
         else:
             picture(self.out)
 

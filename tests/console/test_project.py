@@ -1,253 +1,188 @@
-"""Templates as people write them: what is read from them, and how each value comes about."""
+"""What a template says, in the styles in which templates are written, and broken."""
 
-import os
-import shutil
+import re
 from pathlib import Path
 
 import pytest
 
+from coldspan_console.output import ConsoleError
 from coldspan_console.project import Project
 
-TEMPLATES = Path(__file__).parents[1] / "data" / "templates"
 ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "tests" / "data" / "templates"
 
 
-@pytest.fixture(scope="module")
-def shop():
-    """The shop's template with its defaults."""
-    return Project.load(TEMPLATES / "shop")
+def project(name, **options):
+    """A template of the test data."""
+    return Project.load(TEMPLATES / name, **options)
 
 
-@pytest.fixture
-def copied(tmp_path):
-    """A copy of a template's folder, free to be changed."""
-
-    def copy(name):
-        return Path(shutil.copytree(TEMPLATES / name, tmp_path / name))
-
-    return copy
+def written(tmp_path, text, name="template.yaml"):
+    """A template with this text."""
+    path = tmp_path / name
+    path.write_text(text)
+    return path
 
 
-def test_the_template_of_sam_init_is_read():
-    """The first template that anybody has."""
-    project = Project.load(TEMPLATES / "hello")
-    function = project.function()
-    assert (function.logical_id, function.handler, function.runtime) == (
-        "HelloWorldFunction", "app.lambda_handler", "python3.13",
-    )  # fmt: skip
-    assert function.code == TEMPLATES / "hello" / "hello_world"
-    assert (function.timeout_s, function.memory_mb, function.log_format) == (3, 128, "JSON")
-    assert function.events["HelloWorld"]["Type"] == "Api"
+def refusal(path):
+    """What is said of a template that cannot be read."""
+    with pytest.raises(ConsoleError) as caught:
+        Project.load(path)
+    return caught.value
 
 
-def test_the_template_is_found_above_the_current_folder(monkeypatch):
-    """`coldspan run` in a function's own folder."""
-    monkeypatch.chdir(TEMPLATES / "shop" / "src" / "orders")
-    assert Project.load().path == TEMPLATES / "shop" / "template.yaml"
-
-
-def test_this_repositorys_functions_are_read():
-    """The samples of the README."""
-    project = Project.load(ROOT)
-    assert {name: function.problem for name, function in project.functions.items()} == dict.fromkeys(
-        ["OrdersFunction", "PaymentsFunction", "StreamFunction", "ReportFunction", "McpFunction", "AgentCoreFunction"],
-        "",
+def test_what_sam_init_makes_is_read():
+    """The first template that a newcomer has."""
+    found = project("hello-world.yaml").function()
+    assert (found.logical_id, found.name, found.handler) == (
+        "HelloWorldFunction",
+        "HelloWorldFunction",
+        "app.lambda_handler",
     )
-    layers = project.function("PaymentsFunction").layers
-    assert [(layer.name, layer.build_method) for layer in layers] == [
-        ("RecorderLayer", "makefile"), ("BlackBoxLayer", "makefile"),
-    ]  # fmt: skip
+    assert (found.timeout_s, found.memory_mb, found.log_format, found.problem) == (3, 128, "JSON", "")
+    assert found.code == TEMPLATES / "hello_world"
+    assert found.events["HelloWorld"]["Properties"]["Path"] == "/hello"
 
 
-VARIABLES = {
-    "STAGE": "dev",
-    "LEVEL": "DEBUG",
-    "TABLE": "dev-orders",
-    "TABLE_ARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/dev-orders",
-    "STREAM_ARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/dev-orders/stream/local",
-    "QUEUE": "https://sqs.eu-west-1.amazonaws.com/123456789012/dev-jobs-south",
-    "TOPIC": "arn:aws:sns:eu-west-1:123456789012:Topic",
-    "FILES": "files",
-    "BUS": "dev-jobs-south-bus",
-    "HOST": "dev.example.com",
-    "ZONE": "north",
-    "LAST": "c",
-    "COUNT": "3",
-    "RATIO": "0.5",
-    "FLAG": "true",
-    "DATE": "2024-01-01",
-    "LITERAL": "${NotAVariable}-eu-west-1",
-    "OWN": "Topic/dev",
-    "SHARED": "imported-network-vpc",
-    "API": "https://ServerlessRestApi.execute-api.eu-west-1.amazonaws.com/Prod",
-    "ENCODED": "ZGV2IQ==",
-    "ROLE": "arn:aws:iam::123456789012:role/dev-orders-apiRole",
-    "FALLBACK": "none.example.com",
-}
-
-
-@pytest.mark.parametrize("name", sorted(VARIABLES))
-def test_a_variable_has_the_value_that_its_intrinsic_function_gives(shop, name):
-    """A function would look for a table that is called otherwise."""
-    assert shop.function("OrdersFunction").environment[name] == VARIABLES[name]
-
-
-def test_every_other_variable_is_said_not_to_be_known(shop):
-    """A secret and a misspelt name are not set to their own text; AWS::NoValue takes a global one away."""
-    function = shop.function("OrdersFunction")
-    assert set(function.environment) == set(VARIABLES)
-    assert sorted(function.unresolved) == ["PASSWORD", "TYPO"]
-
-
-def test_globals_hold_where_the_function_says_nothing_else(shop):
-    """Memory, timeout and tracing of all functions are usually written once; AWS::NoValue is the service's default."""
-    assert shop.function("SnapFunction").memory_mb == 256
-    function = shop.function("OrdersFunction")
-    assert (function.memory_mb, function.timeout_s, function.tracing) == (128, 5, "Active")
-    assert function.properties["EphemeralStorage"] == {"Size": 1024}
-    assert function.reserved_concurrency == 5
-    assert function.invoke_config == {"MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 60}
-
-
-def test_parameters_of_the_command_line_decide_conditions_and_mappings():
-    """-P Stage=prod is the other stage, with the function that only it has."""
-    project = Project.load(TEMPLATES / "shop", parameters={"Stage": "prod"})
-    function = project.function("OrdersFunction")
-    assert (function.name, function.memory_mb, function.timeout_s) == ("prod-orders-api", 1024, 30)
-    assert function.environment["LEVEL"] == "WARN"
-    assert "ProdOnlyFunction" in project.functions
-
-
-def test_a_function_whose_condition_is_false_is_not_there(shop):
-    """It would not be deployed."""
-    assert "ProdOnlyFunction" not in shop.functions
-
-
-def test_a_function_is_known_by_its_name_too(shop):
-    """The log group has the name, the template the logical id."""
-    assert shop.function("dev-orders-api") is shop.function("OrdersFunction")
-
-
-def test_parameters_without_a_value_are_named(shop):
-    """An empty password would be a riddle."""
-    assert shop.missing_parameters == ("Secret",)
-
-
-def test_events_have_their_sources_resolved(shop):
-    """The poller needs the queue's ARN."""
-    events = shop.function("OrdersFunction").events
-    assert events["Jobs"]["Properties"]["Queue"] == "arn:aws:sqs:eu-west-1:123456789012:dev-jobs-south"
-    assert events["Changes"]["Properties"]["Stream"].endswith("table/dev-orders/stream/local")
-
-
-@pytest.mark.parametrize(
-    ("name", "init_type", "workers"),
-    [
-        ("OrdersFunction", "on-demand", None),
-        ("SnapFunction", "snap-start", None),
-        ("ProvisionedFunction", "provisioned-concurrency", None),
-        ("ManagedFunction", "lambda-managed-instances", 3),
-    ],
-)
-def test_how_a_function_starts_is_what_the_template_says(shop, name, init_type, workers):
-    """Each start shows other hooks and other figures."""
-    function = shop.function(name)
-    assert (function.init_type, function.max_concurrency) == (init_type, workers)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("NodeFunction", "nodejs22.x"),
-        ("ImageFunction", "container image"),
-        ("BucketFunction", "S3"),
-        ("LostFunction", "missing"),
-    ],
-)
-def test_a_function_that_cannot_run_here_says_why_and_harms_no_other(shop, name, words):
-    """A template of many is not refused for one."""
-    assert words in shop.functions[name].problem
-    assert name not in {function.logical_id for function in shop.runnable}
-
-
-def test_inline_code_is_kept(shop):
-    """CloudFormation's ZipFile has no folder."""
-    assert "def handler" in shop.function("InlineFunction").inline_code
-
-
-def test_loops_are_unrolled_with_the_values_given():
-    """Fn::ForEach over a list parameter makes a function of each."""
-    project = Project.load(TEMPLATES / "loops", parameters={"Names": "One,Two"})
-    assert sorted(project.functions) == ["OneFunction", "TwoFunction"]
-    assert project.function("TwoFunction").environment == {
-        "WHO": "Two", "WHERE": "Two-eu-west-1", "LIMITS": '{"region":"eu-west-1","most":3}', "COUNT": "2",
+def test_intrinsic_functions_are_resolved():
+    """The function would get {"Fn::Sub": ...} as its variable."""
+    found = project("intrinsics.yaml").function("Worker")
+    assert (found.name, found.memory_mb, found.timeout_s) == ("worker-dev", 256, 5)
+    assert found.environment == {
+        "STAGE": "dev", "LEVEL": "DEBUG", "TABLE": "orders-dev", "PORT": "8080", "DEBUG": "true", "BOTH": "yes",
+        "TABLE_ARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/orders-dev",
+        "QUEUE": "https://sqs.eu-west-1.amazonaws.com/123456789012/Jobs",
+        "QUEUE_ARN": "arn:aws:sqs:eu-west-1:123456789012:Jobs",
+        "TOPIC": "arn:aws:sns:eu-west-1:123456789012:news-dev",
+        "JOINED": "a-dev-eu-west-1", "SPLIT": "two", "SUB_LIST": "dev/xy/${Literal}", "BASE": "dGV4dA==",
+        "SHARED": "imported-other-stack-Url",
     }  # fmt: skip
+    assert found.unresolved == ("UNKNOWN",)
+    assert "return event" in found.inline_code
+
+
+def test_parameters_of_the_command_line_decide():
+    """The other branch of each condition."""
+    found = project("intrinsics.yaml", parameters={"Stage": "prod"}).function("worker-prod")
+    assert (found.timeout_s, found.environment["LEVEL"], found.environment["GONE"]) == (60, "WARN", "there")
+
+
+def test_parameters_of_samconfig_are_used(tmp_path):
+    """Sam would use them, too."""
+    path = written(tmp_path, (TEMPLATES / "intrinsics.yaml").read_text())
+    (tmp_path / "samconfig.toml").write_text(
+        '[default.deploy.parameters]\nparameter_overrides = "Stage=\\"prod\\" Port=1"\n'
+    )
+    assert Project.load(path).function("Worker").environment["STAGE"] == "prod"
 
 
 def test_what_the_cdk_synthesises_is_read():
-    """Its code and layers are assets beside the template."""
-    project = Project.load(TEMPLATES / "cdk" / "Stack.template.json")
-    function = project.function()
-    assert (function.code, function.environment) == (TEMPLATES / "cdk" / "asset.5e1f", {"TABLE": "ItemsTable2A"})
-    assert [layer.folder for layer in function.layers] == [TEMPLATES / "cdk" / "asset.77aa", None]
-
-
-def test_layers_are_those_of_the_template_and_names_of_others():
-    """An ARN is on no developer's machine."""
-    layers = Project.load(TEMPLATES / "layers").function().layers
-    assert [(layer.name, layer.folder is not None, layer.build_method) for layer in layers[:2]] == [
-        ("WordsLayer", True, "python3.13"), ("MadeLayer", True, "makefile"),
-    ]  # fmt: skip
-    assert layers[2].name.startswith("arn:aws:lambda:")
-    assert layers[2].folder is None
+    """Code as an asset beside it, and inline."""
+    found = project("cdk.json")
+    handler = found.function("Handler886CB40B")
+    assert (handler.code, handler.runtime, handler.tracing) == (TEMPLATES / "asset.code", "python3.12", "Active")
+    assert handler.environment == {"TABLE": "Table0CD2A2A3"}
+    assert found.function("Zip").inline_code.startswith("def handler")
 
 
 @pytest.mark.parametrize(
-    "overrides",
-    ['"Stage=prod Size=512"', '["Stage=prod", "Size=512"]', '{Stage = "prod", Size = 512}', "\"Stage='prod' Size=512\"",
-     '"ParameterKey=Stage,ParameterValue=prod ParameterKey=Size,ParameterValue=512"'],
+    ("name", "why"),
+    [
+        ("Node", "its runtime is nodejs22.x"), ("Image", "container image"), ("Gone", "its code is missing"),
+        ("Remote", "in S3"), ("NoHandler", "no Handler"),
+    ],
 )  # fmt: skip
-def test_samconfigs_parameter_overrides_are_taken(copied, overrides):
-    """`sam deploy` and `coldspan run` would run different functions."""
-    folder = copied("shop")
-    (folder / "samconfig.toml").write_text(f"[default.deploy.parameters]\nparameter_overrides = {overrides}\n")
-    function = Project.load(folder).function("InlineFunction")
-    assert Project.load(folder).function("OrdersFunction").name == "prod-orders-api"
-    assert Project.load(folder).function("SnapFunction").memory_mb == 512
-    assert Project.load(folder, parameters={"Stage": "dev"}).function("OrdersFunction").name == "dev-orders-api"
-    assert function.runtime == "python3.12"
+def test_a_function_that_cannot_run_here_is_refused_with_the_reason(name, why):
+    """The others of the template run all the same."""
+    found = project("several.yaml")
+    with pytest.raises(ConsoleError) as caught:
+        found.function(name)
+    assert why in caught.value.message
+    assert {each.logical_id for each in found.runnable} == {"Snap", "Warm"}
 
 
-def build(folder):
-    """What `sam build` leaves behind, as far as it matters."""
-    made = folder / ".aws-sam" / "build"
-    shutil.copytree(folder / "hello_world", made / "HelloWorldFunction")
-    text = (folder / "template.yaml").read_text().replace("CodeUri: hello_world/", "CodeUri: HelloWorldFunction")
-    (made / "template.yaml").write_text(text)
-    return made
+def test_how_environments_start_and_which_layers_they_have_is_known():
+    """A layer that is an ARN is not on this machine."""
+    found = project("several.yaml")
+    snap = found.function("Snap")
+    assert (snap.init_type, found.function("Warm").init_type) == ("snap-start", "provisioned-concurrency")
+    assert [(layer.name.rpartition(":")[2], layer.folder) for layer in snap.layers] == [
+        ("7", None), ("Shared", TEMPLATES / "shared"),
+    ]  # fmt: skip
 
 
-def newest(folder):
-    """The time, in ns, of what changed last in a folder."""
-    return max(path.stat().st_mtime_ns for path in folder.rglob("*"))
+def test_every_function_of_our_own_template_can_run():
+    """The samples are what a reader tries first."""
+    found = Project.load(ROOT / "template.yaml")
+    assert len(found.runnable) == len(found.functions) == 6
+    assert not any(function.unresolved for function in found.runnable)
 
 
-def test_what_sam_build_made_is_taken_while_it_is_current(copied):
-    """It has the packages."""
-    folder = copied("hello")
-    made = build(folder)
-    function = Project.load(folder).function()
-    assert (function.code, function.built) == (made / "HelloWorldFunction", True)
-    assert "sam build" in function.notes[0]
+def test_the_template_is_found_from_a_folder_below(monkeypatch):
+    """A user is in the folder of the code."""
+    monkeypatch.chdir(ROOT / "functions" / "orders")
+    assert Project.load().path == ROOT / "template.yaml"
 
 
-@pytest.mark.parametrize("changed", ["hello_world/app.py", "template.yaml"])
-def test_what_sam_build_made_is_left_when_something_changed_since(copied, changed):
-    """An edit would not be seen, and nobody would know why."""
-    folder = copied("hello")
-    build(folder)
-    later = newest(folder) + 1_000_000_000
-    os.utime(folder / changed, ns=(later, later))
-    function = Project.load(folder).function()
-    assert (function.code, function.built) == (folder / "hello_world", False)
-    assert [note for note in function.notes if "older" in note] or changed == "template.yaml"
+def test_a_function_is_named_by_what_is_near(monkeypatch):
+    """The names, and the one that was meant."""
+    with pytest.raises(ConsoleError) as caught:
+        Project.load(ROOT / "template.yaml").function("OrderFunction")
+    assert "did you mean OrdersFunction?" in caught.value.todo
+    with pytest.raises(ConsoleError) as caught:
+        Project.load(ROOT / "template.yaml").function()
+    assert "PaymentsFunction" in caught.value.todo
+
+
+def test_code_that_sam_has_built_is_taken_where_it_is_newer(tmp_path):
+    """It has the packages; but not when the template has changed since."""
+    path = written(tmp_path, (TEMPLATES / "hello-world.yaml").read_text())
+    (tmp_path / "hello_world").mkdir()
+    build = tmp_path / ".aws-sam" / "build"
+    (build / "HelloWorldFunction").mkdir(parents=True)
+    made = (TEMPLATES / "hello-world.yaml").read_text().replace("CodeUri: hello_world/", "CodeUri: HelloWorldFunction")
+    written(build, made)
+    found = Project.load(path).function()
+    assert (found.built, found.code) == (True, build / "HelloWorldFunction")
+    stamp = (build / "template.yaml").stat().st_mtime_ns
+    import os
+
+    os.utime(path, ns=(stamp + 10**9, stamp + 10**9))
+    assert Project.load(path).function().code == tmp_path / "hello_world"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "where"),
+    [
+        ("Resources: [", "is no YAML", ":1:13"),
+        ("Resources:\n  A: {Type: 'x'\n", "is no YAML", ":3:1"),
+        ("just text", "no Resources", "template.yaml"),
+        ("Resources: 7", "no Resources", "template.yaml"),
+        ("Resources: {A: 7}", "resource A is no resource", "template.yaml"),
+        ("", "no Resources", "template.yaml"),
+        (
+            "Resources: {A: {Type: 'AWS::Serverless::Function'}}\nGlobals: {Function: {Nonsense: 1}}",
+            "Nonsense",
+            "template.yaml",
+        ),
+        ("a: !Ref\n\tb: 1", "is no YAML", ":2:1"),
+    ],
+)
+def test_a_broken_template_is_told_with_its_place(tmp_path, text, said, where):
+    """No traceback of a parser."""
+    error = refusal(written(tmp_path, text))
+    assert said in error.message
+    assert re.search(re.escape(where), error.where)
+
+
+def test_broken_json_is_told_with_its_place(tmp_path):
+    """The line and the column."""
+    error = refusal(written(tmp_path, '{"Resources": {\n  x', "template.json"))
+    assert error.where.endswith("template.json:2:3")
+
+
+def test_a_missing_template_says_what_to_do(tmp_path):
+    """Two ways out."""
+    error = refusal(tmp_path)
+    assert error.message == "no template.yaml"
+    assert "--handler" in error.todo

@@ -92,7 +92,7 @@ def command(function: "str | None", output: Output, **options: Any) -> int:
 
             places = [declared.code, project.path if project else declared.code]
             places += [Path(word) for word in options["events"] if Path(word).exists()]
-            return watch(places, lambda: _once(declared.logical_id, wishes, root, options, output), output)
+            return watch(places, lambda: _once(function, wishes, root, options, output), output)
         return _once(function, wishes, root, options, output, declared)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from coldspan_console.platform import postmortem
 from coldspan_console.platform.invocation import Invocation
 from coldspan_console.platform.lifecycle import error_type_of
 from coldspan_console.platform.local import LocalLambda, PlatformTimeoutError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from coldspan_console.platform.function import Function
+    from coldspan_console.platform.server import Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +93,32 @@ class Fleet:
             event, request_id=request_id or str(uuid.uuid4()), deadline_ms=self.timeout_ms,
             client_context=client_context, trace_id=trace_id, tenant_id=tenant_id,
         )  # fmt: skip
+        failed_before = len(platform.api.init_errors)
         platform.submit(invocation)
         platform.wait_for(lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason), 900)
+        reason, posted = platform.reason, invocation.posted
+        init_errors = platform.api.init_errors[failed_before:]
         threading.Thread(target=self._settle, args=(number, platform, invocation), daemon=True).start()
-        posted = invocation.posted
+        return self._outcome(number, invocation, posted, reason, init_errors)
+
+    def _outcome(
+        self, number: int, invocation: Invocation, posted: "Exchange | None", reason: str, init_errors: "list[Exchange]"
+    ) -> Outcome:
+        request_id = invocation.request_id
         if posted is not None:
             failed = posted.path.endswith("/error")
             kind = error_type_of(posted) if failed else ""
-            return Outcome(invocation.request_id, "error" if failed else "success", posted.body, kind, number)
-        status = "timeout" if platform.reason == "timeout" else "failure"
-        kind = "Sandbox.Timedout" if status == "timeout" else "Runtime.ExitError"
-        text = f"RequestId: {invocation.request_id} Error: {status}"
+            return Outcome(request_id, "error" if failed else "success", posted.body, kind, number)
+        if init_errors:
+            return Outcome(request_id, "failure", init_errors[-1].body, error_type_of(init_errors[-1]), number)
+        if reason == "timeout":
+            text = f"{request_id} Task timed out after {self.timeout_ms / 1_000:.2f} seconds"
+            kind, status = "Sandbox.Timedout", "timeout"
+        else:
+            text = f"RequestId: {request_id} Error: Runtime exited without providing a reason"
+            kind, status = "Runtime.ExitError", "failure"
         body = json.dumps({"errorType": kind, "errorMessage": text}).encode()
-        return Outcome(invocation.request_id, status, body, kind, number)
+        return Outcome(request_id, status, body, kind, number)
 
     def close(self) -> None:
         """End all environments, with SHUTDOWN for their extensions; what they print meanwhile is still heard."""
@@ -136,12 +151,20 @@ class Fleet:
         self._tell(number, platform, invocation.request_id)
         told = {each["requestId"]: each["metrics"] for each in platform.telemetry.records("platform.report")}
         if platform.reason:
+            self._autopsy(number, platform, invocation)
             with contextlib.suppress(PlatformTimeoutError):
                 platform.restart()
         with self._changed:
             self._reports |= told
             self._free.append(platform)
             self._changed.notify_all()
+
+    def _autopsy(self, number: int, platform: LocalLambda, invocation: Invocation) -> None:
+        """Tell of what the environment was killed at, unless its black box has."""
+        folder = platform.sandbox.folders.tmp / "coldspan"
+        for line in postmortem.tell(self.function, folder, platform.reason, request_id=invocation.request_id):
+            text, now_ms = line.decode().rstrip("\n"), time.time_ns() // 1_000_000
+            self._heard(LogLine(number, "platform", text, now_ms, invocation.request_id))
 
     def _tell(self, number: int, platform: LocalLambda, request_id: str = "") -> None:
         lines = platform.ledger.entries("stdout", "stderr", "extension")

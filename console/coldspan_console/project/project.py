@@ -77,11 +77,9 @@ class Project:
         """
         found = reading.find(path)
         if found is None:
-            if path is not None:
-                what = "no such file" if not path.exists() else f"no {reading.NAMES[0]} in it"
-                raise ConsoleError(what, where=str(path), todo="name a template, or the folder of one")
+            what = f"no {reading.NAMES[0]}" if path is None or path.exists() else "no such template"
             todo = "name one by --template, or a folder with a handler: coldspan run FOLDER --handler app.handler"
-            raise ConsoleError(f"no {reading.NAMES[0]}", where=f"{Path.cwd()} and above", todo=todo)
+            raise ConsoleError(what, where=str(path or f"{Path.cwd()} and above"), todo=todo)
         declared = reading.read(found).get("Parameters") or {}
         values.check(parameters or {}, declared, found)
         given = {**values.of_samconfig(found.parent), **(parameters or {})}

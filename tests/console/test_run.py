@@ -1,0 +1,246 @@
+"""`coldspan run`, by the command itself, on functions and templates that are not ours."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coldspan_console import cli
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "tests" / "data" / "templates"
+APP = """\
+import json, sys, time
+
+def handler(event, context):
+    print("got", json.dumps(event))
+    if event.get("boom"):
+        raise ValueError("boom")
+    if event.get("exit"):
+        import os
+        os._exit(3)
+    while event.get("forever"):
+        time.sleep(0.05)
+    return {"n": event.get("n"), "secret": sys.modules.get("click") is not None, "tenant": context.tenant_id,
+            "variables": __import__("os").environ.get("GREETING")}
+"""
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One folder of made layers and runtimes for all tests, as a user's cache is."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch, cache):
+    """An empty folder with one function, and nothing of this shell that would be taken for the user's."""
+    for name in ("VIRTUAL_ENV", "AWS_ENDPOINT_URL", "COLDSPAN_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLDSPAN_CACHE", str(cache))
+    (tmp_path / "app.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *words):
+    """Run it with --json: (exit code, the document, stderr)."""
+    code = cli.main(["run", *words, "--json"])
+    said = capsys.readouterr()
+    return code, json.loads(said.out) if said.out else None, said.err
+
+
+def test_a_handler_of_the_folder_runs_without_any_template(capsys):
+    """The shortest way to a tree: one file, one command."""
+    code, found, _ = run(capsys, "app.handler", "--payload", '{"n": 7}')
+    (one,) = found["invocations"]
+    assert (code, one["status"], one["answer"]["n"]) == (0, "success", 7)
+    assert (one["record"]["outcome"], one["record"]["start"]) == ("ok", "cold")
+    assert one["logs"] == ['got {"n": 7}']
+    assert one["report"]["maxMemoryUsedMB"] > 5
+    assert one["answer"]["secret"] is False  # the console's packages are not the function's
+
+
+def test_the_picture_has_the_tree_the_log_and_what_to_do_next(capsys):
+    """What a person sees, without escape sequences when piped."""
+    assert cli.main(["run", "--payload", '{"n": 1}']) == 0
+    said = capsys.readouterr()
+    assert re.search(r"← --payload  cold  ok ", said.out)
+    assert "│ got" in said.out
+    assert "billed" in said.out
+    assert "coldspan show" in said.err
+    assert "\x1b" not in said.out
+
+
+def test_what_was_run_is_kept(capsys, place):
+    """`coldspan list` finds it, with the platform's figures."""
+    _, found, _ = run(capsys, "--payload", "{}")
+    assert cli.main(["list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    (one,) = listed["invocations"] if isinstance(listed, dict) else listed
+    assert one["request_id"] == found["invocations"][0]["request_id"]
+    assert one["max_memory_mb"] > 5
+    assert (place / ".coldspan" / "store.db").is_file()
+
+
+def test_a_function_that_raises_shows_its_traceback_and_fails_only_when_asked(capsys):
+    """A run is not a test, unless one says so."""
+    assert cli.main(["run", "--payload", '{"boom": 1}']) == 0
+    out = capsys.readouterr().out
+    assert "ValueError: boom" in out
+    assert "/var/task/app.py" in out or "app.py" in out
+    assert cli.main(["run", "--payload", '{"boom": 1}', "--fail-on", "error"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "status", "outcome"), [('{"forever": 1}', "timeout", "timeout"), ('{"exit": 1}', "failure", "crash")]
+)
+def test_a_killed_invocation_is_told(capsys, payload, status, outcome):
+    """By the next start of the environment."""
+    _, found, _ = run(capsys, "--payload", payload, "--timeout", "1")
+    (one,) = found["invocations"]
+    assert one["status"] == status
+    assert one["record"]["outcome"] == outcome
+
+
+def test_many_at_once_share_environments(capsys):
+    """No more cold starts than there are environments."""
+    _, found, _ = run(capsys, "--payload", "{}", "-n", "20", "--concurrency", "3")
+    figures = found["summary"]
+    assert (figures["invocations"], figures["without_record"], figures["outcomes"]) == (20, 0, {"ok": 20})
+    assert 1 <= figures["starts"]["cold"] <= 3
+    assert figures["starts"]["cold"] + figures["starts"]["warm"] == 20
+
+
+def test_variables_tenant_and_memory_reach_the_function(capsys, place):
+    """By option, and by sam's file."""
+    (place / "vars.json").write_text('{"Parameters": {"GREETING": "hi"}}')
+    _, found, _ = run(capsys, "app.handler", "--env-vars", "vars.json", "--tenant", "blue", "--memory", "256")
+    answer = found["invocations"][0]["answer"]
+    assert (answer["variables"], answer["tenant"]) == ("hi", "blue")
+    assert found["invocations"][0]["report"]["memorySizeMB"] == 256
+    _, found, _ = run(capsys, "app.handler", "--env-vars", "vars.json", "--env", "GREETING=ho")
+    assert found["invocations"][0]["answer"]["variables"] == "ho"
+
+
+def test_a_template_of_sam_init_runs_as_it_is(capsys, place):
+    """A newcomer's first template, with an event of its folder by name."""
+    shutil.copytree(TEMPLATES / "hello_world", place / "hello_world")
+    shutil.copy(TEMPLATES / "hello-world.yaml", place / "template.yaml")
+    (place / "events").mkdir()
+    (place / "events" / "event.json").write_text('{"path": "/hello"}')
+    code, found, _ = run(capsys, "-e", "event")
+    one = found["invocations"][0]
+    assert (code, found["function"], one["answer"]["statusCode"]) == (0, "HelloWorldFunction", 200)
+    assert one["record"]["function_name"] == "HelloWorldFunction"
+
+
+def test_layers_of_the_template_are_mounted(capsys, place):
+    """A local one is importable; one that is an ARN is said to be missing."""
+    shutil.copytree(TEMPLATES, place, dirs_exist_ok=True)
+    (place / "hello_world" / "app.py").write_text(
+        "import shared_code\ndef lambda_handler(e, c): return shared_code.NAME\n"
+    )
+    (place / "several.yaml").rename(place / "template.yaml")
+    code, found, said = run(capsys, "Snap", "--provisioned")
+    assert (code, found["invocations"][0]["answer"]) == (0, "shared")
+    assert found["invocations"][0]["record"]["start"] == "provisioned"
+    assert "AWSLambdaPowertools" in said
+
+
+def test_inline_code_runs(capsys, place):
+    """A template of one file."""
+    shutil.copy(TEMPLATES / "cdk.json", place / "template.json")
+    shutil.copytree(TEMPLATES / "asset.code", place / "asset.code")
+    code, found, _ = run(capsys, "Zip")
+    assert (code, found["invocations"][0]["answer"]) == (0, 1)
+
+
+def test_without_the_layer_no_record_comes_and_the_reason_is_pointed_to(capsys):
+    """The doctor knows."""
+    assert cli.main(["run", "--no-layer"]) == 0
+    assert "coldspan doctor" in capsys.readouterr().out
+
+
+def test_events_come_from_files_folders_and_stdin(capsys, place, monkeypatch):
+    """In their order."""
+    (place / "many").mkdir()
+    for number in (1, 2):
+        (place / "many" / f"{number}.json").write_text(json.dumps({"n": number}))
+    monkeypatch.setattr("sys.stdin", __import__("io").StringIO('{"n": 3}'))
+    _, found, _ = run(capsys, "app.handler", "-e", "many", "-e", "-")
+    assert [one["answer"]["n"] for one in found["invocations"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["nowhere"], 3, "no function, folder or handler nowhere"),
+        (["app.handler", "-e", "none.json"], 3, "no event none.json"),
+        (["app.handler", "--payload", "{"], 3, "event is no JSON"),
+        (["app.handler", "--python", "/no/such/python"], 3, "no Python"),
+        (["app.handler", "--aws", "mars"], 3, "--aws mars"),
+        (["app.handler", "--env", "X"], 2, "NAME=VALUE"),
+        (["app.handler", "--handler", "other.handler"], 3, "there is no other.py"),
+        (["app.handler", "--memory", "64"], 2, "64"),
+        (["--template", "none.yaml"], 3, "no template"),
+        (["app.handler", "-n", "0"], 2, "0"),
+    ],
+)
+def test_bad_input_is_told_and_nothing_runs(capsys, words, code, said):
+    """What, where and what to do, by its exit code."""
+    assert cli.main(["run", *words]) == code
+    out = capsys.readouterr()
+    assert said in out.err
+    assert "Traceback" not in out.err
+
+
+def test_a_module_that_cannot_be_imported_is_told_as_the_runtime_tells_it(capsys, place):
+    """Runtime.ImportModuleError, and no hang."""
+    (place / "app.py").write_text("import no_such_module\ndef handler(e, c): pass\n")
+    _, found, _ = run(capsys, "app.handler")
+    one = found["invocations"][0]
+    assert (one["status"], one["error_type"]) == ("failure", "Runtime.ImportModuleError")
+    assert "no_such_module" in json.dumps(one["answer"])
+
+
+def test_what_requirements_name_is_there_already_is_not_installed(capsys, place):
+    """boto3 is the runtime's."""
+    (place / "requirements.txt").write_text("boto3>=1\n# a comment\n")
+    (place / "app.py").write_text("import boto3\ndef handler(e, c): return boto3.__name__\n")
+    code, found, _ = run(capsys, "app.handler", "--no-install")
+    assert (code, found["invocations"][0]["answer"]) == (0, "boto3")
+
+
+def test_what_is_missing_and_may_not_be_installed_is_named(capsys, place):
+    """And what to do."""
+    (place / "requirements.txt").write_text("a-package-that-is-not-there==1\n")
+    assert cli.main(["run", "app.handler", "--no-install"]) == 4
+    assert "a-package-that-is-not-there" in capsys.readouterr().err
+
+
+def test_a_change_is_run_again(place, cache):
+    """--watch: the second answer is that of the changed code."""
+    environment = {**os.environ, "COLDSPAN_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
+    code = "import sys; from coldspan_console.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "run", "app.handler", "--watch", "--json"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            first = json.loads(process.stdout.readline())
+            for line in process.stderr:
+                if line.startswith("watching"):
+                    break
+            (place / "app.py").write_text("def handler(e, c): return 'changed'\n")
+            second = json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert first["invocations"][0]["answer"]["n"] is None
+    assert second["invocations"][0]["answer"] == "changed"
