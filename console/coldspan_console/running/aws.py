@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coldspan_console.output import Output
     from coldspan_console.project import Project
 
-MOTO, NONE = "moto", "none"
+MOTO, NONE, ACCOUNT = "moto", "none", "account"
 # type -> the property that names it: a resource gets the name that the template's variables have
 NAMED = {
     "AWS::DynamoDB::Table": "TableName",
@@ -32,7 +32,7 @@ NOT_IN_MOTO = ("RedriveAllowPolicy", "NotificationConfiguration")
 @contextlib.contextmanager
 def endpoint(word: "str | None", project: "Project | None", region: str, output: "Output") -> "Iterator[str | None]":
     """The address of the AWS that functions are to use: none, a URL, or moto's server for as long as the block runs."""
-    if word in {None, NONE}:
+    if word in {None, "", NONE, ACCOUNT}:
         yield None
     elif word == MOTO:
         try:
@@ -55,7 +55,24 @@ def endpoint(word: "str | None", project: "Project | None", region: str, output:
     elif word.startswith(("http://", "https://")):
         yield word
     else:
-        raise ConsoleError(f"--aws {word}", todo=f"say {MOTO}, {NONE}, or a URL")
+        raise ConsoleError(f"--aws {word}", todo=f"say {MOTO}, {ACCOUNT}, {NONE}, or a URL")
+
+
+def credentials() -> "dict[str, str]":
+    """The variables of this shell's own credentials, as boto3 finds them. Errors: ConsoleError when there are none."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        found = boto3.Session().get_credentials()
+        frozen = found.get_frozen_credentials() if found is not None else None
+    except (BotoCoreError, ClientError) as error:
+        raise ConsoleError(f"no AWS credentials: {error}", exit_code=MISSING) from None
+    if frozen is None or not frozen.access_key:
+        todo = "log in (aws sso login, aws configure), or take --aws moto"
+        raise ConsoleError("no AWS credentials in this shell", todo=todo, exit_code=MISSING)
+    named = {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
+    return {**named, "AWS_SESSION_TOKEN": frozen.token} if frozen.token else named
 
 
 def create(resources: "dict[str, Any]", url: str, region: str) -> "list[str]":

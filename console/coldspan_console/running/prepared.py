@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coldspan_console.project import Declared
     from coldspan_console.running.interpreter import Interpreter
 
-# What moto and local stand-ins accept; real credentials of the shell are passed on only when asked.
+# What moto and local stand-ins accept; the shell's own credentials are passed on only when asked for (--aws account).
 DUMMY = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local"}
 
 
@@ -40,6 +40,7 @@ class Wishes:
     init_type: "str | None" = None
     max_concurrency: "int | None" = None
     aws_endpoint: "str | None" = None
+    credentials: "Mapping[str, str]" = field(default_factory=lambda: DUMMY)  # variables
     region: str = "eu-west-1"
 
 
@@ -52,6 +53,7 @@ class Prepared:
     timeout_ms: int
     python: "Interpreter"
     notes: "tuple[str, ...]" = ()
+    has_recorder: bool = True
 
 
 @contextlib.contextmanager
@@ -68,7 +70,12 @@ def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator
         handler = wishes.handler or declared.handler
         _check_handler(task, handler, declared)
         mounted = _layers(declared, python, wishes, output, notes)
-        environment = {**declared.environment, **DUMMY, "AWS_ACCOUNT_ID": "123456789012", **wishes.environment}
+        environment = {
+            **declared.environment,
+            **wishes.credentials,
+            "AWS_ACCOUNT_ID": "123456789012",
+            **wishes.environment,
+        }
         if wishes.aws_endpoint:
             environment.setdefault("AWS_ENDPOINT_URL", wishes.aws_endpoint)
         if declared.log_format == "JSON":
@@ -96,7 +103,8 @@ def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator
         )
         if not mounted:
             (Path(made) / "no-layer").mkdir()
-        yield Prepared(declared, function, timeout_ms, python, tuple(notes))
+        has_recorder = any(map(layers.is_ours, mounted))
+        yield Prepared(declared, function, timeout_ms, python, tuple(notes), has_recorder)
 
 
 def _layers(
