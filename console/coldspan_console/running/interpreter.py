@@ -76,10 +76,9 @@ def runtime_folder(python: Interpreter) -> Path:
     Made once and kept. From this command's own environment where the versions are the same, else from the package
     index. Errors: ConsoleError when neither has it.
     """
-    own = python.version == own_version()
-    key = digest(START_SCRIPTS) + (
-        "-" + "-".join(importlib.metadata.version(name) for name in RUNTIME_PACKAGES) if own else ""
-    )
+    versions = _own_versions() if python.version == own_version() else {}
+    own = len(versions) == len(RUNTIME_PACKAGES)
+    key = "-".join([digest(START_SCRIPTS), *(versions.values() if own else ())])
     target = cache_folder() / "runtime" / f"{python.version}-{key}"
     if target.is_dir():
         return target
@@ -112,11 +111,15 @@ def install(python: Interpreter, target: Path, words: "tuple[str, ...] | list[st
     else:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
         command += ["--python-version", python.version, "--only-binary=:all:", "--target", str(target), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
-    if done.returncode:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
+        why = last_line(done.stderr) if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    if why:
         shutil.rmtree(target, ignore_errors=True)
         todo = "look at the package index's address, or name an interpreter that has the packages by --python"
-        text = f"packages could not be installed: {last_line(done.stderr)}"
+        text = f"packages could not be installed: {why}"
         raise ConsoleError(text, where=" ".join(map(str, words)), todo=todo, exit_code=MISSING)
 
 
@@ -140,6 +143,15 @@ def closure(names: "tuple[str, ...]") -> "list[str]":
 def normal(name: str) -> str:
     """A distribution's name as the index compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _own_versions() -> "dict[str, str]":
+    """Those of the runtime's packages that this command's own environment has."""
+    found = {}
+    for name in RUNTIME_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 @functools.cache
