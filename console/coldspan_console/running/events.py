@@ -43,8 +43,8 @@ def _paths(word: str, root: Path, names: "tuple[str, ...]") -> "list[Path]":
             raise ConsoleError("no event in it (*.json)", where=word)
         return files
     folder = root / "events"
-    stems = {*names, *(name.removesuffix("Function").lower() for name in names)}
-    for place in (*(folder / stem for stem in sorted(stems)), folder):
+    stems = [stem for name in names for stem in (name, name.removesuffix("Function").lower())]
+    for place in (*(folder / stem for stem in stems), folder):
         if (place / f"{word}.json").is_file():
             return [place / f"{word}.json"]
     known = sorted(str(file.relative_to(root)) for file in folder.rglob("*.json")) if folder.is_dir() else []
