@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from coldspan_console.platform.function import Function
     from coldspan_console.platform.server import Exchange
 
+# Source: Lambda developer guide, "Init phase": with SnapStart it may take 130 s, or the function's timeout.
+SNAPSHOT_S = 130.0
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -136,7 +139,15 @@ class Fleet:
                 platform = LocalLambda(self.function, enforce_deadline=True)
                 self._all.append(platform)
                 platform.start()
+                self._restore(platform)
             return self._all.index(platform) + 1, platform
+
+    def _restore(self, platform: LocalLambda) -> None:
+        """Let a SnapStart function go on from its snapshot, which is when its runtime asks for the restore."""
+        if self.function.init_type == "snap-start":
+            api = platform.api
+            platform.wait_for(lambda: api.restoring_count or api.waiting_count or platform.reason, SNAPSHOT_S)
+            api.restore.set()
 
     def settled(self, timeout_s: float = 20.0) -> "dict[str, dict[str, Any]]":
         """Wait until nothing is at work on any more; the figures of every invocation's REPORT, by request id."""
