@@ -62,6 +62,10 @@ e2e: layer venv-sam neighbours venv-destinations  ## run the layer on the real e
 test-destinations: venv venv-destinations  ## run the black box's exporters against real receivers, in an environment of their own
 	@$(PYTEST) tests/destinations
 
+.PHONY: test-platform
+test-platform: layer venv-sam  ## run the local platform: what the service promises, load, and what is left behind
+	@$(PYTEST) tests/platform
+
 .PHONY: test-aiobotocore
 test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pins an old botocore
 	@.ci/venv .venv-aiobotocore requirements/aiobotocore.txt

@@ -97,6 +97,7 @@ def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator
             name=declared.name,
             memory_mb=wishes.memory_mb or declared.memory_mb,
             region=wishes.region,
+            tracing=declared.tracing,
             init_type=wishes.init_type or declared.init_type,
             max_concurrency=wishes.max_concurrency or declared.max_concurrency,
             environment=environment,
