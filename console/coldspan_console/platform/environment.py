@@ -131,8 +131,10 @@ class Environment:
         platform = self.platform
         if not platform.reason:
             with contextlib.suppress(PlatformTimeoutError):
-                if self.managed:
-                    platform.wait_until(lambda: bool(invocation.ended), self.timeout_ms / 1_000 + 20)
+                if self.managed:  # its worker asks for the next one, when it has sent what it has recorded
+                    workers, api, running = self.function.max_concurrency or 1, platform.api, platform.lifecycle.running
+                    asked = lambda: bool(invocation.ended) and api.waiting_count + len(running) >= workers  # noqa: E731
+                    platform.wait_until(asked, self.timeout_ms / 1_000 + 20)
                 else:
                     platform.wait_idle(self.timeout_ms / 1_000 + 20)
         platform.ledger.entries()  # all that was printed until now has been heard
