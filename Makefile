@@ -50,6 +50,10 @@ fault: layer  ## run the table of stages and faults
 process: layer  ## run the suite of fresh interpreters, fork, threads and signals
 	@$(PYTEST) tests/process
 
+.PHONY: test-report
+test-report: venv-browser  ## run the report in a real browser, which .ci/browser installs; SCREENSHOTS=1 writes docs/images
+	@COLDSPAN_SCREENSHOTS=$(SCREENSHOTS) .venv-browser/bin/python -m pytest $(ARGS) tests/report
+
 .PHONY: e2e
 e2e: layer venv-sam neighbours venv-destinations  ## run the layer on the real emulator (and by sam local, where there is Docker)
 	@$(PYTEST) tests/e2e
@@ -57,6 +61,10 @@ e2e: layer venv-sam neighbours venv-destinations  ## run the layer on the real e
 .PHONY: test-destinations
 test-destinations: venv venv-destinations  ## run the black box's exporters against real receivers, in an environment of their own
 	@$(PYTEST) tests/destinations
+
+.PHONY: test-platform
+test-platform: layer venv-sam  ## run the local platform: what the service promises, load, and what is left behind
+	@$(PYTEST) tests/platform
 
 .PHONY: test-aiobotocore
 test-aiobotocore:  ## run the aiobotocore tests, in their own environment: it pins an old botocore
@@ -88,6 +96,10 @@ neighbours: venv
 .PHONY: venv-sam
 venv-sam:
 	@.ci/venv .venv-sam requirements/sam.txt
+
+.PHONY: venv-browser
+venv-browser:
+	@.ci/venv .venv-browser requirements/browser.txt
 
 .PHONY: venv-destinations
 venv-destinations:

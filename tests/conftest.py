@@ -21,7 +21,10 @@ TESTS = Path(__file__).parent
 RECORDER = Path(buffer_module.__file__).parents[1]
 
 # Seconds a test of each suite may take; a test's own @pytest.mark.timeout goes first.
-TIMEOUTS = {"unit": 30, "contract": 60, "fault": 60, "process": 120, "console": 60, "e2e": 300, "destinations": 120}
+TIMEOUTS = {
+    "unit": 30, "contract": 60, "fault": 60, "process": 120, "console": 60, "platform": 120, "report": 120, "e2e": 300,
+    "destinations": 120,
+}  # fmt: skip
 
 # Modules whose attributes and classes the recorder may patch: none may carry our mark after a test.
 PATCHED = re.compile(

@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coldspan_console.output import MISSING, ConsoleError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coldspan_console.project import Layer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -35,64 +38,87 @@ def ours(name: str) -> Path:
     """The folder of one of our layers, built, as it is mounted at /opt. Errors: ConsoleError."""
     source = source_of(name)
     if source is None:
-        todo = "reinstall coldspan, or name a built layer by --layer"
+        todo = "reinstall coldspan, or leave it out by --no-layer"
         raise ConsoleError(f"the source of the {name} layer is not there", todo=todo, exit_code=MISSING)
-    target = cache_folder() / "layers" / f"{name}-{digest(source)}-{sys.implementation.cache_tag}"
+    summed = digest(source) if name == RECORDER else digest(source, source.parent / RECORDER)  # the second has a copy
+    target = cache_folder() / "layers" / f"{name}-{summed}-{sys.implementation.cache_tag}"
     if not target.is_dir():
         making = target.with_name(f"{target.name}.{os.getpid()}")
         extra = ["--extra", "otlp"] if name == BLACK_BOX and os.environ.get("COLDSPAN_OTLP_LAYER") else []
         command = [sys.executable, str(source / "build.py"), "--into", str(making), *extra]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BUILD_S)
-        if done.returncode:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BUILD_S)
+            if done.returncode:
+                text = f"the {name} layer could not be built: {last_line(done.stderr)}"
+                raise ConsoleError(text, where=str(source))
+            keep(making, target)
+        except subprocess.TimeoutExpired as error:
+            raise ConsoleError(f"the {name} layer could not be built: {error}", where=str(source)) from None
+        finally:
             shutil.rmtree(making, ignore_errors=True)
-            raise ConsoleError(f"the {name} layer could not be built: {last_line(done.stderr)}", where=str(source))
-        keep(making, target)
     return target
 
 
-def local(layer: "Layer") -> "Path | None":
+def local(layer: "Layer", runtime: str, install: "Callable[[Path, list[str]], None]") -> "Path | None":
     """The folder of a template's layer as it is mounted at /opt; None where it is not on this machine.
 
     A layer with a BuildMethod that has not been built by `sam build` is built here, once for each content: `makefile`
-    by its make target, a Python one by installing its requirements.txt. Errors: ConsoleError.
+    by its make target, a Python one by `install(target, words)` of its requirements.txt. Errors: ConsoleError.
     """
-    if layer.folder is None or not layer.build_method:
-        return layer.folder
-    target = cache_folder() / "layers" / f"{layer.name}-{digest(layer.folder)}"
-    if target.is_dir():
-        return target
-    making = target.with_name(f"{target.name}.{os.getpid()}")
-    making.mkdir(parents=True)
-    if layer.build_method == "makefile":
-        command = ["make", f"build-{layer.name}", f"ARTIFACTS_DIR={making}"]
+    source = layer.folder
+    if source is None:
+        return None
+    mine = next((name for name in (RECORDER, BLACK_BOX) if source == source_of(name)), None)
+    if mine is not None:
+        return ours(mine)
+    if source.is_dir() and not layer.build_method:
+        return source
+    target = cache_folder() / "layers" / f"{layer.name}-{digest(source)}-{runtime}"
+    if not target.is_dir():
+        making = target.with_name(f"{target.name}.{os.getpid()}")
+        making.mkdir(parents=True)
+        try:
+            _build(layer, source, making, install)
+            keep(making, target)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    return target
+
+
+def _build(layer: "Layer", source: Path, into: Path, install: "Callable[[Path, list[str]], None]") -> None:
+    if source.is_file():
+        unpack(source, into)
+    elif layer.build_method == "makefile":
+        _make(layer.name, source, into)
     else:
-        shutil.copytree(layer.folder, making / "python", dirs_exist_ok=True)
-        requirements = layer.folder / "requirements.txt"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--target",
-            str(making / "python"),
-            "-r",
-            str(requirements),
-        ]
-        command = command if requirements.is_file() else ["true"]
+        shutil.copytree(source, into / "python", dirs_exist_ok=True)
+        requirements = source / "requirements.txt"
+        if requirements.is_file():
+            install(into / "python", ["-r", str(requirements)])
+
+
+def _make(name: str, source: Path, into: Path) -> None:
+    command = ["make", f"build-{name}", f"ARTIFACTS_DIR={into}"]
+    variables = {**os.environ, "ARTIFACTS_DIR": str(into)}
     try:
         done = subprocess.run(
-            command, cwd=layer.folder, capture_output=True, text=True, check=False, timeout=BUILD_S,
-            env={**os.environ, "ARTIFACTS_DIR": str(making)},
-        )  # fmt: skip
-    except OSError as error:
-        raise ConsoleError(f"{command[0]}: {error.strerror}", where=f"layer {layer.name}", exit_code=MISSING) from None
+            command, cwd=source, env=variables, capture_output=True, text=True, check=False, timeout=BUILD_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        text = f"layer {name} could not be built: {error}"
+        raise ConsoleError(text, where=str(source), exit_code=MISSING) from None
     if done.returncode:
-        shutil.rmtree(making, ignore_errors=True)
-        todo = f"see what `{' '.join(command[:2])}` says in {layer.folder}, or run `sam build`"
-        raise ConsoleError(f"layer {layer.name} could not be built: {last_line(done.stderr)}", todo=todo)
-    keep(making, target)
-    return target
+        todo = f"see what `make build-{name}` says there, or run `sam build`"
+        raise ConsoleError(f"layer {name} could not be built: {last_line(done.stderr)}", where=str(source), todo=todo)
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """The files of a .zip. Errors: ConsoleError."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(into)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConsoleError(f"cannot be read: {error}", where=str(archive)) from None
 
 
 def is_ours(folder: Path) -> bool:
@@ -100,12 +126,13 @@ def is_ours(folder: Path) -> bool:
     return (folder / "python" / "coldspan" / "boot" / "start.py").is_file()
 
 
-def digest(folder: Path) -> str:
-    """A short name of a folder's content: paths, sizes and bytes of its files, without what builds leave behind."""
+def digest(*folders: Path) -> str:
+    """A short name of folders' content: paths and bytes of their files, without what builds leave behind."""
     summed = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            summed.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for folder in folders:
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                summed.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
     return summed.hexdigest()[:16]
 
 

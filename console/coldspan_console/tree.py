@@ -37,7 +37,8 @@ def invocation_tree(record: "dict[str, Any]", title: str, notes: "Iterable[str]"
     calls = record.get("calls")
     if calls is None and record.get("Calls"):
         tree.add(Text(f"{record['Calls']} calls, not told in detail", "dim"))
-    ordered = sorted(calls or (), key=lambda call: _number(call.get("timestamp")))
+    told = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    ordered = sorted(told, key=lambda call: _number(call.get("timestamp")))
     nodes = {call.get("span_id"): Tree(_call(call), guide_style="dim") for call in ordered}
     parents = {call.get("span_id"): call.get("parent_id") for call in ordered}
     for span_id, node in nodes.items():

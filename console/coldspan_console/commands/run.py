@@ -1,6 +1,7 @@
 """`coldspan run`: a function on the local platform, and where its time went."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -27,6 +28,11 @@ Examples:
   coldspan run OrdersFunction -e order.json --watch
   coldspan run app.handler                       without a template: a handler of the current folder
   echo '{"id": 1}' | coldspan run -e - --json"""
+INIT_TYPES = {
+    "provisioned": "provisioned-concurrency",
+    "snapstart": "snap-start",
+    "managed": "lambda-managed-instances",
+}
 KEPT = "coldspan show {} · coldspan report"
 
 
@@ -62,10 +68,16 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...
 @click.option("--layer/--no-layer", default=True, help="Add the recorder where the template does not. [yes]")
 @click.option("--black-box", is_flag=True, help="Add the second layer, too.")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
-@click.option("--aws", help="moto (its server, with the template's resources), a URL, or none. [$AWS_ENDPOINT_URL]")
+@click.option(
+    "--aws",
+    help="moto (its server, with the template's resources), account (this shell's), a URL, or none. "
+    "[$AWS_ENDPOINT_URL]",
+)
 @click.option("--region", default="eu-west-1", show_default=True)
 @click.option("--tenant", help="The tenant id of the invocations.")
+@click.option("--cold", is_flag=True, help="A new environment for each invocation.")
 @click.option("--provisioned", is_flag=True, help="Start as provisioned concurrency does.")
+@click.option("--snapstart", is_flag=True, help="Start from a snapshot, with the hooks before and after it.")
 @click.option("--managed", type=click.IntRange(1, 64), help="As a Managed Instance with so many workers.")
 @click.option("--store", type=click.Path(path_type=Path), help="The store's file. [.coldspan/store.db]")
 @click.option("--fail-on", type=click.Choice(["never", "error"]), default="never", show_default=True,
@@ -79,20 +91,25 @@ def command(function: "str | None", output: Output, **options: Any) -> int:
     """
     project, declared = _declared(function, options)
     wishes = _wishes(declared, options)
+    if project is not None and project.missing_parameters:
+        output.note(f"parameters without a value: {', '.join(project.missing_parameters)} (-P NAME=VALUE)")
     root = project.root if project is not None else Path.cwd()
     with contextlib.ExitStack() as stack:
         from coldspan_console.running import aws
 
         word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
         address = stack.enter_context(aws.endpoint(word, project, options["region"], output))
-        if address is not None:
-            wishes = _with_endpoint(wishes, address)
+        wishes = dataclasses.replace(wishes, aws_endpoint=address)
+        if word == aws.ACCOUNT:
+            wishes = dataclasses.replace(wishes, credentials=aws.credentials())
         if options["watch"]:
             from coldspan_console.running.watching import watch
 
-            places = [declared.code, project.path if project else declared.code]
-            places += [Path(word) for word in options["events"] if Path(word).exists()]
-            return watch(places, lambda: _once(function, wishes, root, options, output), output)
+            places = [declared.code, *(layer.folder for layer in declared.layers if layer.folder is not None)]
+            places += [project.path, project.root / "samconfig.toml"] if project is not None else []
+            places += [Path(word) for word in (*options["events"], options["env_vars"]) if word and Path(word).exists()]
+            again = function if project is None else declared.logical_id
+            return watch(places, lambda: _once(again, wishes, root, options, output), output)
         return _once(function, wishes, root, options, output, declared)
 
 
@@ -100,25 +117,31 @@ def _once(
     name: "str | None", wishes: "Wishes", root: Path, options: "dict[str, Any]", output: Output,
     declared: "Declared | None" = None,
 ) -> int:  # fmt: skip
+    from coldspan_console.layers import last_line
+    from coldspan_console.platform.local import PlatformTimeoutError
     from coldspan_console.running import events as reading
-    from coldspan_console.running import picture
+    from coldspan_console.running import picture, reasons
     from coldspan_console.running.prepared import prepare
     from coldspan_console.running.runs import Runs, keep
     from coldspan_console.store import Store
 
     if declared is None:  # again: the template may have changed
         _, declared = _declared(name, options)
-    events = reading.read(options["events"], options["payload"], root, declared.logical_id)
+    names = (declared.logical_id, declared.name, declared.code.name)
+    events = reading.read(options["events"], options["payload"], root, names)
     events = [event for event in events for _ in range(options["count"])]
     with prepare(declared, wishes, output) as prepared, Store.open(options["store"] or _store_of(root)) as store:
         store.warn = output.note
         for note in prepared.notes:
             output.note(note)
         told = {"tenant_id": options["tenant"]} if options["tenant"] else {}
-        runs = Runs(prepared, most=options["concurrency"], **told)
+        runs = Runs(prepared, most=options["concurrency"], cold=options["cold"], **told)
         try:
             with output.progress(f"running {declared.logical_id}", len(events)) as advance:
                 ran = runs.invoke(events, min(options["concurrency"], len(events)), advance)
+        except PlatformTimeoutError as error:
+            what, _, printed = str(error).partition("\n")
+            raise ConsoleError(what, where=declared.logical_id, todo=last_line(printed)) from None
         finally:
             runs.close()
         keep(store, runs, ran)
@@ -126,13 +149,16 @@ def _once(
 
     def shown(console: Any) -> None:
         for each in ran if len(ran) <= picture.TREES else _worst(ran, picture.TREES):
-            picture.show(console, each, f"{declared.logical_id} ← {each.event.name}")
+            reason = reasons.of_no_record(prepared, each) if each.record is None else ""
+            picture.show(console, each, f"{declared.logical_id} ← {each.event.name}", reason)
         if len(ran) > 1:
             picture.show_summary(console, figures)
 
     output.result(
         {"function": declared.logical_id, "invocations": [each.as_json() for each in ran], "summary": figures}, shown
     )
+    if advice := reasons.of_failed_calls(prepared, ran):
+        output.note(advice)
     if not output.as_json:
         last = ran[-1].outcome.request_id
         output.note(f"kept: {KEPT.format(last[:8])}")
@@ -189,29 +215,31 @@ def _wishes(declared: "Declared", options: "dict[str, Any]") -> "Wishes":
     environment = dict(options["environment"])
     if options["env_vars"] is not None:
         environment = {**_env_vars(options["env_vars"], declared), **environment}
-    init_type = "provisioned-concurrency" if options["provisioned"] else None
+    asked = [init_type for name, init_type in INIT_TYPES.items() if options[name]]
+    if len(asked) > 1:
+        raise click.UsageError(f"only one of {', '.join('--' + name for name in INIT_TYPES)} at a time")
     return Wishes(
         python=options["python"], layer=options["layer"], black_box=options["black_box"], install=options["install"],
         environment=environment, handler=options["handler"], memory_mb=options["memory"], timeout_s=options["timeout"],
-        init_type="lambda-managed-instances" if options["managed"] else init_type, max_concurrency=options["managed"],
+        init_type=asked[0] if asked else None, max_concurrency=options["managed"],
         region=options["region"],
     )  # fmt: skip
-
-
-def _with_endpoint(wishes: "Wishes", address: str) -> "Wishes":
-    import dataclasses
-
-    return dataclasses.replace(wishes, aws_endpoint=address)
 
 
 def _env_vars(file: Path, declared: "Declared") -> "dict[str, str]":
     """Sam's file: {"Parameters": {...}, "FunctionName": {...}}."""
     try:
         told = json.loads(file.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConsoleError(f"is no JSON: {error.msg}", where=f"{file}:{error.lineno}:{error.colno}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConsoleError(f"cannot be read: {error}", where=str(file)) from None
+    try:
         found = {**told.get("Parameters", {}), **told.get(declared.name, {}), **told.get(declared.logical_id, {})}
         return {name: str(value) for name, value in found.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConsoleError(f"no variables as sam has them: {error}", where=str(file)) from None
+    except (AttributeError, TypeError):
+        todo = 'it is {"FunctionName": {"NAME": "VALUE"}}, or {"Parameters": {"NAME": "VALUE"}} for all'
+        raise ConsoleError("no variables as sam has them", where=str(file), todo=todo) from None
 
 
 def _store_of(root: Path) -> "Path | None":

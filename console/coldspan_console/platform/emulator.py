@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coldspan_console.platform.processes import below
 from coldspan_console.platform.sandbox import BY_VARIABLES, MOUNTED, Stage, unshare_command, version_of
 
 if TYPE_CHECKING:
@@ -152,14 +153,14 @@ class Emulator:
 
     def runtimes(self) -> list[int]:
         """The processes that run the function now, by their ids: workers, too."""
-        pids = _descendants(self._process.pid) if self._process is not None else set()
+        pids = below(self._process.pid) if self._process is not None else set()
         return sorted(pid for pid in pids if b"bootstrap.py" in _command_line(pid))
 
     def shutdown(self) -> int:
         """End the emulator as a person would, by SIGTERM, so that extensions get their SHUTDOWN; its exit code."""
         process = self._process
         assert process is not None, "it has not been started"  # noqa: S101 - a mistake of the caller's
-        started = _descendants(process.pid)
+        started = below(process.pid)
         process.terminate()
         try:
             return process.wait(SHUTDOWN_S)
@@ -171,7 +172,7 @@ class Emulator:
         """End the emulator and all that it has started, and read what is left of its output."""
         process, self._process = self._process, None
         if process is not None:
-            _kill({process.pid, *_descendants(process.pid)})
+            _kill({process.pid, *below(process.pid)})
             process.wait()
             if self._reader is not None:
                 self._reader.join(5)
@@ -209,18 +210,6 @@ class Emulator:
         text = self.text
         self.close()
         raise EmulatorMissingError(f"the emulator did not start:\n{text}")
-
-
-def _descendants(pid: int) -> set[int]:
-    """All processes below one: the emulator starts functions in sessions of their own."""
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                waiting += (below := {int(number) for number in children.read_text("ascii").split()} - found)
-                found |= below
-    return found
 
 
 def _kill(pids: set[int]) -> None:

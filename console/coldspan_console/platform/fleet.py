@@ -1,79 +1,69 @@
 """A function on the local platform as a caller sees it: as many environments as there are concurrent requests."""
 
-import contextlib
-import json
+import itertools
+import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from coldspan_console.platform import postmortem
+from coldspan_console.platform import datagrams
+from coldspan_console.platform.environment import Environment, LogLine, Outcome
 from coldspan_console.platform.invocation import Invocation
-from coldspan_console.platform.lifecycle import error_type_of
-from coldspan_console.platform.local import LocalLambda, PlatformTimeoutError
+from coldspan_console.platform.processes import Reaper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from coldspan_console.platform.function import Function
-    from coldspan_console.platform.server import Exchange
 
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line that a function, an extension or the platform wrote. `kind`: "function", "extension" or "platform"."""
-
-    environment: int  # counts from 1 in one fleet
-    kind: str
-    text: str  # without its newline
-    at_ms: int  # epoch ms
-    request_id: str = ""  # of the invocation that ran meanwhile; "" in init
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an invocation ended, as the service tells its caller.
-
-    `status` is "success", "error" (the handler raised), "timeout", "failure" (the process died, init failed) or
-    "throttled" (no environment was free). `body` is what the caller gets: the response, or the error as JSON.
-    `report` has the figures of the REPORT line, where they are known yet: durationMs, billedDurationMs, memorySizeMB,
-    maxMemoryUsedMB, initDurationMs; settled() has it in any case.
-    """
-
-    request_id: str
-    status: str
-    body: bytes
-    error_type: str = ""
-    environment: int = 0
-    report: "dict[str, Any]" = field(default_factory=dict)
+SEGMENTS = 10_000  # kept for those who ask
+REPORTS = 100_000
+SOON_NS = 100_000_000
 
 
 class Fleet:
-    """The environments of one function: made when all are busy, up to `most`, and used again.
+    """The environments of one function: made when all are busy, up to `most`, and used again, the latest first.
 
     >>> with Fleet(Function(task=folder), heard=print) as fleet:
     ...     fleet.invoke(b'{"n": 1}').body
 
     invoke() may be called from any thread, and returns when the response has been posted: what the function and its
-    extensions do afterwards goes on. `heard` is told every LogLine, from threads of the fleet's own.
+    extensions do afterwards goes on. `heard` is told every LogLine, from threads of the fleet's own. `provisioned`
+    environments are started at once; one that has been idle for `idle_s` is ended. An environment serves one tenant.
     """
 
     def __init__(
         self, function: "Function", *, most: int = 10, timeout_ms: int = 3_000,
-        heard: "Callable[[LogLine], None]" = lambda _: None,
+        heard: "Callable[[LogLine], None]" = lambda _: None, provisioned: int = 0, idle_s: "float | None" = None,
+        freeze: bool = True,
     ) -> None:  # fmt: skip
         self.function = function
-        self.most = most
+        self.most = 1 if function.max_concurrency is not None else most
         self.timeout_ms = timeout_ms
         self._heard = heard
+        self._freeze = freeze
+        self._idle_s = idle_s
+        self._slots = function.max_concurrency or 1
         self._changed = threading.Condition()
-        self._free: list[LocalLambda] = []
-        self._all: list[LocalLambda] = []
-        self._told: dict[int, int] = {}
+        self._numbers = itertools.count(1)
+        self._all: list[Environment] = []
+        self._busy: dict[Environment, int] = {}
+        self._starting = 0
+        self._settling = 0
         self._reports: dict[str, dict[str, Any]] = {}
+        self._segments: deque[Any] = deque(maxlen=SEGMENTS)
+        self._reaper = Reaper()
+        self._closed = False
+        self._ender: threading.Thread | None = None
+        if provisioned:
+            self._provision(min(provisioned, self.most))
+        if idle_s is not None:
+            self._ender = threading.Thread(target=self._end_idle, name="idle", daemon=True)
+            self._ender.start()
 
     def __enter__(self) -> "Self":
         return self
@@ -85,95 +75,174 @@ class Fleet:
 
     def invoke(
         self, event: bytes = b"{}", *, request_id: str = "", client_context: "str | None" = None,
-        trace_id: "str | None" = None, tenant_id: "str | None" = None,
+        trace_id: "str | None" = None, tenant_id: "str | None" = None, wait: bool = True,
     ) -> Outcome:  # fmt: skip
-        """Invoke the function once and give how it ended."""
-        number, platform = self._take()
+        """Invoke the function once and give how it ended.
+
+        With wait=False it is throttled when every environment is busy and no more may be made; else it waits.
+        `client_context` is JSON text; a trace header is made where none is given, sampled if tracing is Active.
+        """
         invocation = Invocation(
             event, request_id=request_id or str(uuid.uuid4()), deadline_ms=self.timeout_ms,
-            client_context=client_context, trace_id=trace_id, tenant_id=tenant_id,
+            client_context=client_context, trace_id=trace_id or self.trace_header(), tenant_id=tenant_id,
+            function_arn=f"arn:aws:lambda:{self.function.region}:123456789012:function:{self.function.name}",
         )  # fmt: skip
-        failed_before = len(platform.api.init_errors)
-        platform.submit(invocation)
-        platform.wait_for(lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason), 900)
-        reason, posted = platform.reason, invocation.posted
-        init_errors = platform.api.init_errors[failed_before:]
-        threading.Thread(target=self._settle, args=(number, platform, invocation), daemon=True).start()
-        return self._outcome(number, invocation, posted, reason, init_errors)
+        environment = self._take(tenant_id, wait=wait)
+        if environment is None:
+            body = b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","message":"Rate Exceeded."}'
+            return Outcome(invocation.request_id, "throttled", body, "TooManyRequestsException")
+        with self._changed:
+            self._settling += 1
+        try:
+            outcome = environment.run(invocation)
+        finally:
+            threading.Thread(target=self._settle, args=(environment, invocation), name="settle", daemon=True).start()
+        return outcome
 
-    def _outcome(
-        self, number: int, invocation: Invocation, posted: "Exchange | None", reason: str, init_errors: "list[Exchange]"
-    ) -> Outcome:
-        request_id = invocation.request_id
-        if posted is not None:
-            failed = posted.path.endswith("/error")
-            kind = error_type_of(posted) if failed else ""
-            return Outcome(request_id, "error" if failed else "success", posted.body, kind, number)
-        if init_errors:
-            return Outcome(request_id, "failure", init_errors[-1].body, error_type_of(init_errors[-1]), number)
-        if reason == "timeout":
-            text = f"{request_id} Task timed out after {self.timeout_ms / 1_000:.2f} seconds"
-            kind, status = "Sandbox.Timedout", "timeout"
-        else:
-            text = f"RequestId: {request_id} Error: Runtime exited without providing a reason"
-            kind, status = "Runtime.ExitError", "failure"
-        body = json.dumps({"errorType": kind, "errorMessage": text}).encode()
-        return Outcome(request_id, status, body, kind, number)
+    def settled(self, timeout_s: float = 30.0) -> "dict[str, dict[str, Any]]":
+        """Wait until nothing is at work on any more; the figures of every invocation's REPORT, by request id."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._settling and not self._busy, timeout_s)
+            return dict(self._reports)
 
     def close(self) -> None:
         """End all environments, with SHUTDOWN for their extensions; what they print meanwhile is still heard."""
-        for number, platform in enumerate(self._all, 1):
-            platform.spindown()
-            self._tell(number, platform)
-            platform.close()
-
-    def _take(self) -> "tuple[int, LocalLambda]":
         with self._changed:
-            self._changed.wait_for(lambda: self._free or len(self._all) < self.most)
-            if self._free:
-                platform = self._free.pop()
-            else:
-                platform = LocalLambda(self.function, enforce_deadline=True)
-                self._all.append(platform)
-                platform.start()
-            return self._all.index(platform) + 1, platform
-
-    def settled(self, timeout_s: float = 20.0) -> "dict[str, dict[str, Any]]":
-        """Wait until nothing is at work on any more; the figures of every invocation's REPORT, by request id."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._free) == len(self._all), timeout_s)
-            return dict(self._reports)
-
-    def _settle(self, number: int, platform: LocalLambda, invocation: Invocation) -> None:
-        if not platform.reason:
-            with contextlib.suppress(PlatformTimeoutError):
-                platform.wait_idle(self.timeout_ms / 1_000 + 5)
-        self._tell(number, platform, invocation.request_id)
-        told = {each["requestId"]: each["metrics"] for each in platform.telemetry.records("platform.report")}
-        if platform.reason:
-            self._autopsy(number, platform, invocation)
-            with contextlib.suppress(PlatformTimeoutError):
-                platform.restart()
-        with self._changed:
-            self._reports |= told
-            self._free.append(platform)
+            if self._closed:
+                return
+            self._closed = True
             self._changed.notify_all()
+        self.settled(5.0)
+        closing = [threading.Thread(target=environment.close) for environment in self._all]
+        for each in closing:
+            each.start()
+        for each in closing:
+            each.join()
+        for environment in self._all:
+            self._collect(environment)
+        if self._ender is not None:
+            self._ender.join()
+        self._reaper.close()
 
-    def _autopsy(self, number: int, platform: LocalLambda, invocation: Invocation) -> None:
-        """Tell of what the environment was killed at, unless its black box has."""
-        folder = platform.sandbox.folders.tmp / "coldspan"
-        for line in postmortem.tell(self.function, folder, platform.reason, request_id=invocation.request_id):
-            text, now_ms = line.decode().rstrip("\n"), time.time_ns() // 1_000_000
-            self._heard(LogLine(number, "platform", text, now_ms, invocation.request_id))
+    @property
+    def environments(self) -> int:
+        """How many there are now."""
+        return len(self._all)
 
-    def _tell(self, number: int, platform: LocalLambda, request_id: str = "") -> None:
-        lines = platform.ledger.entries("stdout", "stderr", "extension")
-        told = self._told.get(number, 0)
-        self._told[number] = len(lines)
-        for entry in lines[told:]:
-            kind = "extension" if entry.kind == "extension" else "function"
-            text = entry.item.decode("utf-8", "replace").rstrip("\n")
-            self._heard(LogLine(number, kind, text, time.time_ns() // 1_000_000, request_id))
+    @property
+    def segments(self) -> "list[dict[str, Any]]":
+        """The documents that were sent to the X-Ray daemon, the latest of them."""
+        with self._changed:
+            return datagrams.segments([entry.item for entry in self._segments])
+
+    def trace_header(self) -> str:
+        """A trace header as the service makes it. Source: AWS X-Ray developer guide, "Tracing header"."""
+        sampled = int(self.function.tracing == "Active")
+        root = f"1-{time.time_ns() // 1_000_000_000:08x}-{os.urandom(12).hex()}"
+        return f"Root={root};Parent={os.urandom(8).hex()};Sampled={sampled}"
+
+    def _take(self, tenant_id: "str | None", *, wait: bool) -> "Environment | None":
+        patient_until_ns = time.monotonic_ns() + SOON_NS
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise RuntimeError("the fleet has been closed")
+                if (found := self._free(tenant_id)) is not None:
+                    self._busy[found] = self._busy.get(found, 0) + 1
+                    return found
+                if self._soon_free(tenant_id) and (left_ns := patient_until_ns - time.monotonic_ns()) > 0:
+                    self._changed.wait(left_ns / 1e9)
+                    continue
+                if len(self._all) + self._starting < self.most:
+                    self._starting += 1
+                    break
+                if (other := self._of_another_tenant(tenant_id)) is not None:
+                    self._all.remove(other)
+                    self._starting += 1
+                    threading.Thread(target=self._end, args=(other,), daemon=True).start()
+                    break
+                if not wait:
+                    return None
+                self._changed.wait()
+        return self._start(tenant_id)
+
+    def _start(self, tenant_id: "str | None") -> Environment:
+        made = Environment(
+            next(self._numbers), self.function, self.timeout_ms, self._heard, self._reaper, freeze=self._freeze
+        )
+        made.tenant_id = tenant_id
+        try:
+            made.start()
+        finally:
+            with self._changed:
+                self._starting -= 1
+                self._all.append(made)
+                self._busy[made] = 1
+                self._changed.notify_all()
+        return made
+
+    def _free(self, tenant_id: "str | None") -> "Environment | None":
+        free = [each for each in self._all if self._busy.get(each, 0) < self._slots and each.tenant_id == tenant_id]
+        return max(free, key=lambda each: each.idle_since_ns, default=None)
+
+    def _soon_free(self, tenant_id: "str | None") -> bool:
+        """Whether one has answered, and only sends what it has recorded: the service, too, would use it again."""
+        return any(each.answered and each.tenant_id == tenant_id for each in self._busy)
+
+    def _of_another_tenant(self, tenant_id: "str | None") -> "Environment | None":
+        idle = [each for each in self._all if not self._busy.get(each) and each.tenant_id != tenant_id]
+        return min(idle, key=lambda each: each.idle_since_ns, default=None)
+
+    def _settle(self, environment: Environment, invocation: Invocation) -> None:
+        try:
+            environment.settle(invocation)
+        finally:
+            with self._changed:
+                self._collect(environment)
+                self._settling -= 1
+                self._busy[environment] -= 1
+                if not self._busy[environment]:
+                    del self._busy[environment]
+                self._changed.notify_all()
+
+    def _collect(self, environment: Environment) -> None:
+        self._reports |= environment.reports
+        environment.reports.clear()
+        while len(self._reports) > REPORTS:
+            del self._reports[next(iter(self._reports))]
+        self._segments.extend(environment.take_segments())
+
+    def _provision(self, count: int) -> None:
+        self._starting += count
+        starting = [threading.Thread(target=self._start, args=(None,)) for _ in range(count)]
+        for each in starting:
+            each.start()
+        for each in starting:
+            each.join()
+        with self._changed:
+            for environment in self._all:
+                environment.idle_since_ns = time.monotonic_ns()
+                environment.freeze()
+            self._busy.clear()
+
+    def _end_idle(self) -> None:
+        idle_ns = int((self._idle_s or 0) * 1e9)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, max(0.05, (self._idle_s or 0) / 4))
+                if self._closed:
+                    return
+                now_ns = time.monotonic_ns()
+                old = [each for each in self._all if not self._busy.get(each) and now_ns - each.idle_since_ns > idle_ns]
+                for environment in old:
+                    self._all.remove(environment)
+            for environment in old:
+                self._end(environment)
+
+    def _end(self, environment: Environment) -> None:
+        environment.close()
+        with self._changed:
+            self._collect(environment)
 
 
 __all__ = ["Fleet", "LogLine", "Outcome"]

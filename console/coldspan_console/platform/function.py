@@ -45,6 +45,7 @@ class Function:
     init_type: str = "on-demand"
     max_concurrency: "int | None" = None  # Managed Instances: so many workers
     environment: "Mapping[str, str]" = field(default_factory=dict)
+    tracing: str = "PassThrough"  # or "Active": then the platform samples a request that brings no trace header
 
     def __post_init__(self) -> None:
         """Make its paths absolute: they are read by processes that run in other folders."""

@@ -53,6 +53,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._entries: list[Entry] = []
+        self._forgotten = 0
         self._sources: list[Source] = []
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
@@ -80,6 +81,14 @@ class Ledger:
         with self._lock:
             self._pump()
             return [entry for entry in self._entries if not kinds or entry.kind in kinds]
+
+    def forget(self) -> list[Entry]:
+        """Give everything entered until now, and keep it no longer: an environment may run for days."""
+        with self._lock:
+            self._pump()
+            entries, self._entries = self._entries, []
+            self._forgotten += len(entries)
+            return entries
 
     def pause(self, source: Source) -> None:
         """Stop reading `source`, so that its writer will block when the pipe is full."""
@@ -109,7 +118,7 @@ class Ledger:
         self._sources.clear()
 
     def _enter(self, kind: str, item: object) -> Entry:
-        entry = Entry(len(self._entries), time.monotonic_ns(), kind, item)
+        entry = Entry(self._forgotten + len(self._entries), time.monotonic_ns(), kind, item)
         self._entries.append(entry)
         self.heard(entry)
         return entry

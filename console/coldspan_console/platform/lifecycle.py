@@ -178,6 +178,10 @@ class Lifecycle(Observer):
             pass
         return self._memory_mb
 
+    def used_up(self) -> None:
+        """It has used all the memory there is: what it had before it was killed says less."""
+        self._memory_mb, self.process_id = self.function.memory_mb, 0
+
     def _tell_done(self, one: Running) -> None:
         if self.managed:
             return

@@ -18,6 +18,7 @@ from coldspan_console.platform.server import Exchange, Server
 from coldspan_console.platform.telemetry_api import TelemetryApi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -76,6 +77,8 @@ class LocalLambda:
         self.exit_code: int | None = None
         self.reason = ""  # why the last environment ended: "timeout", "failure" or "spindown"
         self.late_reports: list[Running] = []
+        self.heard: Callable[[Entry], None] = lambda _: None  # told of every entry of the ledger; it may not wait
+        self.started: Callable[[int], None] = lambda _: None  # told of every process that is started
         self.stdout: output.Lines | None = None
         self._extensions = extensions
         self._watchers: list[threading.Thread] = []
@@ -172,6 +175,7 @@ class LocalLambda:
             for descriptor in written:
                 os.close(descriptor)
         self.lifecycle.process_id = process.pid
+        self.started(process.pid)
         self._watch(self._runtime_ended, process)
 
     def _start_extension(self, file: "Path") -> None:
@@ -181,6 +185,7 @@ class LocalLambda:
             process = self.sandbox.start_extension(file, variables, written, written)
         finally:
             os.close(written)
+        self.started(process.pid)
         self._watch(self._extension_ended, process, file.name)
 
     def _pipe(self, kind: str) -> int:
@@ -248,7 +253,25 @@ class LocalLambda:
                 # the service fails the environment of an extension that has ended, and the invocation that it had
                 self._end("failure", signal.SIGKILL, "Extension.Crash")
 
+    def forget(self) -> list[Entry]:
+        """Keep what was seen no longer, and give it: for an environment that runs for long."""
+        self.api.forget()
+        self.server.forget()
+        self.telemetry.forget()
+        with self.api.changed:
+            for extension in self.extensions_api.extensions:
+                extension.given.clear()
+        return self.ledger.forget()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that were started for the environment and have not ended."""
+        process = self.sandbox.process
+        started = [*([process] if process is not None else ()), *self.sandbox.extensions.values()]
+        return [each.pid for each in started if each.returncode is None]
+
     def _log(self, entry: Entry) -> None:
+        self.heard(entry)
         if entry.kind in LOGGED:
             self.telemetry.emit(LOGGED[entry.kind], entry.item.decode("utf-8", "replace"))
 

@@ -69,6 +69,12 @@ class RuntimeApi:
         """How many invocations nobody has asked for."""
         return len(self._queue)
 
+    def forget(self) -> None:
+        """Keep invocations that have been answered, and errors of inits, no longer."""
+        with self.changed:
+            self._given = {name: one for name, one in self._given.items() if one.posted is None and not one.ended}
+            self.init_errors.clear()
+
     def wait_until(self, condition: "Callable[[], bool]", timeout_s: float) -> bool:
         """Wait for something that `changed` is notified of; whether it came to be in time."""
         with self.changed:

@@ -93,6 +93,11 @@ class Server:
         with self._lock:
             return list(self._exchanges)
 
+    def forget(self) -> None:
+        """Keep what there was no longer."""
+        with self._lock:
+            self._exchanges.clear()
+
     def answer(self, exchange: Exchange) -> "Reply | None":
         """Note the request, have it answered by the API that it is for."""
         with self._lock:

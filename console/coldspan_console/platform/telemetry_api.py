@@ -14,6 +14,8 @@ from coldspan_console.platform.extensions_api import JSON_TYPE, refusal
 from coldspan_console.platform.server import Exchange, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coldspan_console.platform.extensions_api import ExtensionsApi
 
 # Source of names, limits and defaults: Lambda developer guide, "Lambda Telemetry API reference".
@@ -47,6 +49,7 @@ class TelemetryApi:
         self.open = True  # until init has ended
         self.subscriptions: list[Subscription] = []
         self.events: list[dict[str, Any]] = []  # all there ever were, in order
+        self.heard: Callable[[dict[str, Any]], None] = lambda _: None  # told of every event; it may not wait
         self._extensions = extensions
         self._past: deque[dict[str, Any]] = deque(maxlen=PAST_COUNT)
         self._lock = threading.RLock()
@@ -67,11 +70,23 @@ class TelemetryApi:
             self._past.append(event)
             for subscription in self.subscriptions:
                 subscription.put(event)
+        self.heard(event)
 
     def records(self, kind: str) -> "list[Any]":
         """The records of all events of a type."""
         with self._lock:
             return [event["record"] for event in self.events if event["type"] == kind]
+
+    @property
+    def delivered(self) -> bool:
+        """Whether nothing waits to be sent."""
+        with self._lock:
+            return not any(subscription.waiting for subscription in self.subscriptions)
+
+    def forget(self) -> None:
+        """Keep what there was no longer."""
+        with self._lock:
+            self.events.clear()
 
     def end(self) -> None:
         """An environment has ended: what comes now is told to those who subscribe in the next."""
@@ -138,6 +153,7 @@ class Subscription:
         self._queue: deque[dict[str, Any]] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._sending = False
         self._thread = threading.Thread(target=self._deliver, name=f"telemetry {name}", daemon=True)
 
     def start(self) -> None:
@@ -150,6 +166,12 @@ class Subscription:
             with self._changed:
                 self._queue.append(event)
                 self._changed.notify_all()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is still to be delivered."""
+        with self._changed:
+            return self._sending or bool(self._queue)
 
     def close(self) -> None:
         """Stop; what has not been delivered is not."""
@@ -168,6 +190,7 @@ class Subscription:
                 if self._closed:
                     return
                 batch, size = [], 0
+                self._sending = True
                 while self._queue and len(batch) < self.buffering["maxItems"] and size < self.buffering["maxBytes"]:
                     batch.append(self._queue.popleft())
                     size += len(json.dumps(batch[-1]))
@@ -178,6 +201,8 @@ class Subscription:
                     if self._changed.wait_for(lambda: self._closed, PAUSE_S):
                         return
             self.delivered_count += len(batch)
+            with self._changed:
+                self._sending = False
 
     def _posted(self, body: bytes) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_S)

@@ -2,73 +2,65 @@
 
 aws-sam-translator walks the template and knows Ref, Sub and FindInMap; the others are actions for its walk. It walks
 from the outside in, so an action whose arguments are not resolved yet leaves them for the next walk.
+
+Tried and not taken: cfn-lint's resolver, which takes every value that a parameter may have instead of the one that it
+has (it is used for Fn::ForEach alone, see foreach.py), and moto's parser, which gives values only for resources that it
+has made. Their imports take three to four times as long (2.9 s and 2.3 s against 0.7 s).
 """
 
 import base64
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 from samtranslator.intrinsics.actions import Action, FindInMapAction, RefAction, SubAction
 from samtranslator.intrinsics.resolver import IntrinsicsResolver
 
+from coldspan_console.project.names import ACCOUNT, CircularError, mentioned, names_of, refuse_circle, variables_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 REGION = "eu-west-1"
-ACCOUNT = "123456789012"
-WALKS = 12  # deeper nesting than that is nobody's
+WALKS = 24  # deeper nesting than that is nobody's
 NO_VALUE = {"Ref": "AWS::NoValue"}
 CONDITIONS = "Conditions"  # where the actions find the conditions, among the parameters
-
-# What Fn::GetAtt of a resource that does not exist here gives: the shape of its ARN. {name} is its physical name.
-ARNS = {
-    "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{name}",
-    "AWS::Events::EventBus": "arn:aws:events:{region}:{account}:event-bus/{name}",
-    "AWS::Kinesis::Stream": "arn:aws:kinesis:{region}:{account}:stream/{name}",
-    "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{name}",
-    "AWS::S3::Bucket": "arn:aws:s3:::{name}",
-    "AWS::SNS::Topic": "arn:aws:sns:{region}:{account}:{name}",
-    "AWS::SQS::Queue": "arn:aws:sqs:{region}:{account}:{name}",
-    "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:{region}:{account}:secret:{name}",
-    "AWS::Serverless::Function": "arn:aws:lambda:{region}:{account}:function:{name}",
-    "AWS::Serverless::SimpleTable": "arn:aws:dynamodb:{region}:{account}:table/{name}",
-    "AWS::Serverless::StateMachine": "arn:aws:states:{region}:{account}:stateMachine:{name}",
-    "AWS::StepFunctions::StateMachine": "arn:aws:states:{region}:{account}:stateMachine:{name}",
-}
-NAMES = (
-    "TableName", "QueueName", "TopicName", "BucketName", "FunctionName", "StreamName", "Name", "RoleName", "SecretName",
-)  # fmt: skip
-
-
-class CircularError(ValueError):
-    """Intrinsic functions that never come to an end."""
 
 
 def resolve(template: "dict[str, Any]", parameters: "Mapping[str, Any]", region: str = REGION) -> "dict[str, Any]":
     """A copy of a template with everything resolved that can be; what cannot is left as it stands.
 
     Takes: a template as parsed (long forms), values of parameters by name (over the defaults). Resources that do not
-    exist get names and ARNs as if they did, in the account 123456789012.
+    exist get names and ARNs as if they did, in the account 123456789012. Those whose condition is false are left out.
+    Errors: CircularError.
     """
-    named = _parameters(template, parameters, region)
-    first = _walked(template, named)  # for the names of resources, which may be made of parameters
-    resources = first.get("Resources") if isinstance(first.get("Resources"), dict) else {}
-    return _without_no_value(_walked(template, {**named, **_names(resources, region)}))
-
-
-def _walked(template: "dict[str, Any]", named: "dict[str, Any]") -> "dict[str, Any]":
     found = copy.deepcopy(template)
-    named[CONDITIONS] = found.get("Conditions") or {}
+    named = parameter_values(found, parameters, region)
+    found[CONDITIONS] = named[CONDITIONS] = _settled(found.get(CONDITIONS) or {}, named, grows=True)
+    refuse_circle(
+        {name: mentioned(each) & set(found[CONDITIONS]) for name, each in found[CONDITIONS].items()}, "the conditions"
+    )
+    resources = {
+        name: each
+        for name, each in (found.get("Resources") or {}).items()
+        if not isinstance(each, dict) or found[CONDITIONS].get(each.get("Condition")) is not False
+    }
+    named |= names_of(resources, region, lambda value, known: _settled(copy.deepcopy(value), {**named, **known}))
+    found["Resources"] = _settled(resources, named)
+    return _without_no_value(found)
+
+
+def _settled(node: Any, named: "dict[str, Any]", *, grows: bool = False) -> Any:
+    """A node after as many walks as change it. `grows`: it is the conditions, which are made of each other."""
     resolver = IntrinsicsResolver(named, _actions())
     for _ in range(WALKS):
-        before = copy.deepcopy(found)
-        for section in ("Conditions", "Globals", "Resources"):
-            if section in found:
-                found[section] = resolver.resolve_parameter_refs(found[section])
-        named[CONDITIONS] = found.get("Conditions") or {}
-        if found == before:
-            return found
-    raise CircularError("intrinsic functions that refer to each other in a circle")
+        before = copy.deepcopy(node)
+        node = resolver.resolve_parameter_refs(node)
+        if grows:
+            named[CONDITIONS] = node
+        if node == before:
+            return node
+    raise CircularError("intrinsic functions are nested without an end")
 
 
 def is_unresolved(value: Any) -> bool:
@@ -76,7 +68,8 @@ def is_unresolved(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)).startswith(("Fn::", "Ref", "Condition"))
 
 
-def _parameters(template: "dict[str, Any]", given: "Mapping[str, Any]", region: str) -> "dict[str, Any]":
+def parameter_values(template: "dict[str, Any]", given: "Mapping[str, Any]", region: str = REGION) -> "dict[str, Any]":
+    """The values of pseudo parameters, parameters and mappings, by name; "" of a parameter that nobody gave one."""
     named: dict[str, Any] = {
         "AWS::AccountId": ACCOUNT,
         "AWS::Partition": "aws",
@@ -91,31 +84,10 @@ def _parameters(template: "dict[str, Any]", given: "Mapping[str, Any]", region: 
         value = given.get(name, told.get("Default", ""))
         if str(told.get("Type", "")).startswith(("CommaDelimitedList", "List<")) and isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
-        named[name] = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+        if isinstance(value, bool):
+            value = str(value).lower()
+        named[name] = value if isinstance(value, list) else str(value)
     named |= {name: mapping for name, mapping in (template.get("Mappings") or {}).items() if name not in named}
-    return named
-
-
-def _names(resources: "dict[str, Any]", region: str) -> "dict[str, Any]":
-    """What Ref and GetAtt give for each resource: its name, and "Name.Attribute" for what Sub asks for."""
-    named: dict[str, Any] = {}
-    for logical, resource in resources.items():
-        if not isinstance(resource, dict):
-            continue
-        kind, properties = str(resource.get("Type", "")), resource.get("Properties") or {}
-        given = next((properties[key] for key in NAMES if isinstance(properties, dict) and key in properties), logical)
-        name = given if isinstance(given, str) else logical
-        arn = ARNS.get(kind, "arn:aws:" + kind.lower().replace("::", ":") + ":{region}:{account}:{name}")
-        arn = arn.format(region=region, account=ACCOUNT, name=name)
-        url = f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/{name}"
-        by_ref = {"AWS::SQS::Queue": url, "AWS::SNS::Topic": arn, "AWS::SecretsManager::Secret": arn}
-        named[logical] = by_ref.get(kind, name)
-        named |= {f"{logical}.Arn": arn, f"{logical}.QueueUrl": url, f"{logical}.QueueName": name}
-        named |= {
-            f"{logical}.TopicArn": arn,
-            f"{logical}.TableName": name,
-            f"{logical}.StreamArn": f"{arn}/stream/local",
-        }
     return named
 
 
@@ -133,11 +105,9 @@ class _Ref(RefAction):
 
 class _FindInMap(FindInMapAction):
     def resolve_parameter_refs(self, input_dict: Any, parameters: "dict[str, Any]") -> Any:
-        if not isinstance(input_dict, dict):  # it asks itself about its own arguments, too
-            return input_dict
-        # its own check would refuse the fourth argument, {"DefaultValue": ...}
-        arguments = input_dict.get(self.intrinsic_name)
-        if not isinstance(arguments, list) or any(is_unresolved(each) for each in arguments[:3]):
+        # its own check would refuse the fourth argument, {"DefaultValue": ...}; it asks again for each of the three
+        arguments = input_dict.get(self.intrinsic_name) if isinstance(input_dict, dict) else None
+        if not isinstance(arguments, list) or len(arguments) < 3 or any(is_unresolved(each) for each in arguments[:3]):
             return input_dict
         found = super().resolve_parameter_refs({self.intrinsic_name: arguments[:3]}, parameters)
         if is_unresolved(found) and len(arguments) > 3 and isinstance(arguments[3], dict):
@@ -149,11 +119,15 @@ class _Sub(SubAction):
     def resolve_parameter_refs(self, input_dict: Any, parameters: "dict[str, Any]") -> Any:
         value = input_dict.get(self.intrinsic_name)
         text, own = (value[0], value[1]) if isinstance(value, list) and len(value) == 2 else (value, {})
-        if not isinstance(text, str) or any(is_unresolved(each) for each in own.values()):
+        if not isinstance(text, str) or not isinstance(own, dict) or any(is_unresolved(each) for each in own.values()):
             return input_dict
-        strings = {
-            name: str(each) for name, each in {**parameters, **own}.items() if not isinstance(each, (dict, list))
-        }
+        known = {**parameters, **own}
+        strings = {name: _text(each) for name, each in known.items() if not isinstance(each, (dict, list))}
+        for word in variables_of(text):
+            if word not in strings and (attribute := _attribute(word, parameters)) is not None:
+                strings[word] = attribute
+        if any(word not in strings for word in variables_of(text)):
+            return input_dict
         found = super().resolve_parameter_refs({self.intrinsic_name: text}, strings)[self.intrinsic_name]
         return found.replace("${!", "${")
 
@@ -204,8 +178,19 @@ def _split(arguments: Any, _: "dict[str, Any]") -> Any:
 
 def _get_att(arguments: Any, parameters: "dict[str, Any]") -> Any:
     path = arguments if isinstance(arguments, str) else ".".join(arguments)
-    found = parameters.get(path)
-    return f"local-{path}" if found is None and path.partition(".")[0] in parameters else found
+    return _attribute(path, parameters)
+
+
+def _attribute(path: str, parameters: "dict[str, Any]") -> "str | None":
+    """What Fn::GetAtt gives; a placeholder for an attribute that only the service knows, None for no resource."""
+    logical, dot, _ = path.partition(".")
+    if path in parameters and isinstance(parameters[path], str):
+        return str(parameters[path])
+    return f"local-{path}" if dot and f"{logical}.Arn" in parameters else None
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _truths(arguments: Any) -> "list[bool]":
@@ -225,6 +210,11 @@ def _condition(name: Any, parameters: "dict[str, Any]") -> Any:
     return found if isinstance(found, bool) else None
 
 
+def _json(value: Any, _: "dict[str, Any]") -> "str | None":
+    text = json.dumps(value, separators=(",", ":"), default=str)
+    return None if any(f'"{name}":' in text for name in (*COMPUTED, "Ref", "Fn::Sub", "Fn::FindInMap")) else text
+
+
 def _import(name: Any, _: "dict[str, Any]") -> Any:
     return f"imported-{name}" if isinstance(name, str) else None
 
@@ -239,11 +229,30 @@ COMPUTED: "dict[str, Callable[[Any, dict[str, Any]], Any]]" = {
     "Fn::If": _if,
     "Fn::ImportValue": _import,
     "Fn::Join": _join,
+    "Fn::Length": lambda each, _: len(each) if isinstance(each, list) else None,
     "Fn::Not": lambda each, _: not _truths(each)[0],
     "Fn::Or": lambda each, _: any(_truths(each)),
     "Fn::Select": _select,
     "Fn::Split": _split,
+    "Fn::ToJsonString": _json,
 }
+
+
+# Named in a template, these are left as they stand: their value is the service's, or they only make other templates.
+LEFT = {"Fn::Cidr", "Fn::GetStackOutput", "Fn::Transform", "Fn::RefAll", "Fn::Contains", "Fn::EachMemberEquals",
+        "Fn::EachMemberIn", "Fn::ValueOf", "Fn::ValueOfAll"}  # fmt: skip
+KNOWN = {"Ref", "Fn::Sub", "Fn::FindInMap", *COMPUTED, *LEFT}
+
+
+def unknown_functions(node: Any, path: str = "") -> "list[tuple[str, str]]":
+    """(path, name) of intrinsic functions that there are not."""
+    found = []
+    for name, each in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        place = f"{path}.{name}" if path else str(name)
+        if str(name).startswith("Fn::") and name not in KNOWN and not str(name).startswith("Fn::ForEach"):
+            found.append((path, str(name)))
+        found += unknown_functions(each, place)
+    return found
 
 
 def _without_no_value(node: Any) -> Any:

@@ -1,14 +1,16 @@
 """The functions of a template, as the local platform and the doctor need them."""
 
 import difflib
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import ConsoleError
+from coldspan_console.project import built as building
+from coldspan_console.project import layering, values
 from coldspan_console.project import template as reading
 from coldspan_console.project.intrinsics import REGION, is_unresolved
+from coldspan_console.project.layering import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,16 +18,6 @@ if TYPE_CHECKING:
 # Source: Lambda developer guide, "Configure Lambda function timeout" and "memory": what a function has by default.
 TIMEOUT_S, MEMORY_MB = 3, 128
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
-LAYERS = ("AWS::Serverless::LayerVersion", "AWS::Lambda::LayerVersion")
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer that a function names. `folder` is None where it is an ARN, which is not on this machine."""
-
-    name: str
-    folder: "Path | None" = None
-    build_method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +43,7 @@ class Declared:
     log_level: str = ""
     inline_code: str = ""
     built: bool = False  # `code` is what `sam build` has made
+    notes: "tuple[str, ...]" = ()  # what a person should know of how it was read
     events: "Mapping[str, Mapping[str, Any]]" = field(default_factory=dict)
     invoke_config: "Mapping[str, Any]" = field(default_factory=dict)
     properties: "Mapping[str, Any]" = field(default_factory=dict)
@@ -65,31 +58,40 @@ class Project:
     >>> project.function("OrdersFunction").handler
     """
 
-    def __init__(self, path: Path, resources: "dict[str, Any]", functions: "list[Declared]") -> None:
+    def __init__(
+        self, path: Path, resources: "dict[str, Any]", functions: "list[Declared]", missing: "tuple[str, ...]" = ()
+    ) -> None:
         self.path = path
         self.root = path.parent
         self.resources = resources
         self.functions = {function.logical_id: function for function in functions}
+        self.missing_parameters = missing  # they have no default, and nobody gave a value
 
     @classmethod
     def load(
         cls, path: "Path | None" = None, *, parameters: "Mapping[str, str] | None" = None, region: str = REGION
     ) -> "Project":
-        """Read the template at a path (file or folder; by default here or above). Errors: ConsoleError."""
+        """Read the template at a path (file or folder; by default here or above). Errors: ConsoleError.
+
+        `parameters` go over the values that samconfig.toml gives, and those over the template's defaults.
+        """
         found = reading.find(path)
         if found is None:
+            what = f"no {reading.NAMES[0]}" if path is None or path.exists() else "no such template"
             todo = "name one by --template, or a folder with a handler: coldspan run FOLDER --handler app.handler"
-            raise ConsoleError(f"no {reading.NAMES[0]}", where=f"{path or Path.cwd()} and above", todo=todo)
-        given = {**_overrides(found.parent), **(parameters or {})}
+            raise ConsoleError(what, where=str(path or f"{Path.cwd()} and above"), todo=todo)
+        declared = reading.read(found).get("Parameters") or {}
+        values.check(parameters or {}, declared, found)
+        given = {**values.of_samconfig(found.parent), **(parameters or {})}
         document = reading.load(found, given, region)
         resources = {name: each for name, each in document["Resources"].items() if isinstance(each, dict)}
-        built = _built(found)
+        made = building.read(found)
         functions = [
-            _declared(name, resource, resources, found, built)
+            _declared(name, resource, resources, found, made)
             for name, resource in resources.items()
             if resource.get("Type") in reading.FUNCTIONS
         ]
-        return cls(found, resources, functions)
+        return cls(found, resources, functions, values.missing(given, declared))
 
     @property
     def runnable(self) -> "list[Declared]":
@@ -120,31 +122,23 @@ class Project:
 
 
 def _declared(
-    name: str, resource: "dict[str, Any]", resources: "dict[str, Any]", path: Path, built: "dict[str, Path]"
+    name: str, resource: "dict[str, Any]", resources: "dict[str, Any]", path: Path, made: building.Built
 ) -> Declared:
-    properties = resource.get("Properties") or {}
-    variables = (properties.get("Environment") or {}).get("Variables") or {}
-    logging = properties.get("LoggingConfig") or {}
-    tracing = properties.get("Tracing") or (properties.get("TracingConfig") or {}).get("Mode") or "PassThrough"
-    code, problem = _code(name, resource, path, built)
-    runtime, handler = str(properties.get("Runtime") or ""), str(properties.get("Handler") or "")
+    properties = _mapping(resource.get("Properties"))
+    variables = _mapping(_mapping(properties.get("Environment")).get("Variables"))
+    known = {key: _text(value) for key, value in variables.items() if not isinstance(value, (dict, list))}
+    secret = {key for key, value in known.items() if "{{resolve:" in value}
+    logging = _mapping(properties.get("LoggingConfig"))
+    tracing = properties.get("Tracing") or _mapping(properties.get("TracingConfig")).get("Mode")
+    runtime, handler = (str(_plain(properties.get(key), "")) for key in ("Runtime", "Handler"))
+    code, built, notes, problem = _code(name, resource, path, made)
     if properties.get("PackageType") == "Image":
         problem = "it is a container image; only functions from .zip archives run here"
     elif not problem and runtime not in PYTHONS:
         problem = f"its runtime is {runtime or 'not given'}; {', '.join(PYTHONS)} run here"
     elif not problem and not handler:
         problem = "it has no Handler"
-    init_type = "on-demand"
-    if (properties.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
-        init_type = "snap-start"
-    elif properties.get("ProvisionedConcurrencyConfig"):
-        init_type = "provisioned-concurrency"
-    managed = properties.get("CapacityProviderConfig") or {}
-    workers = None
-    if managed:
-        init_type = "lambda-managed-instances"
-        nested = managed.get("LambdaManagedInstancesCapacityProviderConfig") or managed
-        workers = _number(nested.get("PerExecutionEnvironmentMaxConcurrency"), 2)
+    init_type, workers = _init_type(properties)
     return Declared(
         logical_id=name,
         name=str(_plain(properties.get("FunctionName"), name)),
@@ -154,126 +148,87 @@ def _declared(
         template=path,
         memory_mb=_number(properties.get("MemorySize"), MEMORY_MB),
         timeout_s=_number(properties.get("Timeout"), TIMEOUT_S),
-        environment={key: _text(value) for key, value in variables.items() if not isinstance(value, (dict, list))},
-        layers=tuple(_layers(properties.get("Layers") or [], resources, path.parent, built)),
-        architecture=str((properties.get("Architectures") or ["x86_64"])[0]),
+        environment={key: value for key, value in known.items() if key not in secret},
+        layers=tuple(layering.layers_of(properties.get("Layers"), resources, path.parent, made)),
+        architecture=str(_plain((_listed(properties.get("Architectures")) or ["x86_64"])[0], "x86_64")),
         init_type=init_type,
         max_concurrency=workers,
-        reserved_concurrency=properties.get("ReservedConcurrentExecutions"),
+        reserved_concurrency=_number(properties.get("ReservedConcurrentExecutions"), None),
         tracing=str(_plain(tracing, "PassThrough")),
         log_format=str(_plain(logging.get("LogFormat"), "Text")),
         log_level=str(_plain(logging.get("ApplicationLogLevel"), "")),
-        inline_code=properties.get("InlineCode") or _zip_file(properties),
-        built=name in built,
-        events=properties.get("Events") or {},
-        invoke_config=properties.get("EventInvokeConfig") or {},
+        inline_code=str(_plain(properties.get("InlineCode"), "")) or _zip_file(properties),
+        built=built,
+        notes=notes,
+        events=_mapping(properties.get("Events")),
+        invoke_config=_mapping(properties.get("EventInvokeConfig")),
         properties=properties,
-        unresolved=tuple(key for key, value in variables.items() if isinstance(value, (dict, list))),
+        unresolved=tuple(key for key in variables if key not in known or key in secret),
         problem=problem,
     )
 
 
-def _code(name: str, resource: "dict[str, Any]", path: Path, built: "dict[str, Path]") -> "tuple[Path, str]":
-    """(folder of the code, why there is none)."""
-    properties, root = resource.get("Properties") or {}, path.parent
+def _init_type(properties: "dict[str, Any]") -> "tuple[str, int | None]":
+    """(type of initialization, workers of a Managed Instance)."""
+    if managed := _mapping(properties.get("CapacityProviderConfig")):
+        nested = _mapping(managed.get("LambdaManagedInstancesCapacityProviderConfig")) or managed
+        return "lambda-managed-instances", _number(nested.get("PerExecutionEnvironmentMaxConcurrency"), 2)
+    if _mapping(properties.get("SnapStart")).get("ApplyOn") == "PublishedVersions":
+        return "snap-start", None
+    return ("provisioned-concurrency" if properties.get("ProvisionedConcurrencyConfig") else "on-demand"), None
+
+
+def _code(
+    name: str, resource: "dict[str, Any]", path: Path, made: building.Built
+) -> "tuple[Path, bool, tuple[str, ...], str]":
+    """(folder of the code, whether it is what `sam build` made, notes, why there is none)."""
+    properties, root = _mapping(resource.get("Properties")), path.parent
     if properties.get("InlineCode") or _zip_file(properties):
-        return root, ""
-    if name in built:
-        return built[name], ""
+        return root, False, (), ""
     given = properties.get("CodeUri", properties.get("Code", "."))
-    asset = (resource.get("Metadata") or {}).get("aws:asset:path")  # as the CDK writes it
-    if asset and (not isinstance(given, str) or given.startswith("s3:")):
+    asset = _mapping(resource.get("Metadata")).get("aws:asset:path")  # as the CDK writes it
+    if isinstance(asset, str) and (not isinstance(given, str) or given.startswith("s3:")):
         given = asset
-    if not isinstance(given, str) or given.startswith(("s3:", "https:")):
-        return root, "its code is in S3, and not on this machine"
-    folder = (root / given).resolve()
+    folder = (root / given).resolve() if isinstance(given, str) else root
+    here = isinstance(given, str) and not given.startswith(("s3:", "https:"))
+    if name in made.folders:
+        if not here or not made.is_older(folder):
+            return made.folders[name], True, (f"code as `sam build` made it: {made.folders[name]}",), ""
+        notes = ("what `sam build` made is older than the code: the code itself runs",)
+    else:
+        notes = ()
+    if not here:
+        return root, False, notes, "its code is in S3, and not on this machine"
     if not folder.exists():
-        return folder, f"its code is missing: {folder}"
+        return folder, False, notes, f"its code is missing: {folder}"
     if not folder.is_dir() and folder.suffix not in {".zip", ".jar"}:
-        return folder, f"its code is no folder: {folder}"
-    return folder, ""
+        return folder, False, notes, f"its code is no folder: {folder}"
+    return folder, False, notes, ""
 
 
 def _zip_file(properties: "dict[str, Any]") -> str:
     code = properties.get("Code")
-    return str(code["ZipFile"]) if isinstance(code, dict) and "ZipFile" in code else ""
-
-
-def _layers(named: "list[Any]", resources: "dict[str, Any]", root: Path, built: "dict[str, Path]") -> "list[Layer]":
-    found = []
-    for each in named:
-        reference = next(iter(each.values())) if isinstance(each, dict) and len(each) == 1 else each
-        logical = reference if isinstance(reference, str) else str(reference)
-        resource = resources.get(logical) or next(
-            (one for key, one in resources.items() if one.get("Type") in LAYERS and _layer_name(key, one) == logical),
-            None,
-        )
-        if resource is None or resource.get("Type") not in LAYERS:
-            found.append(Layer(logical))
-            continue
-        key = next(key for key, one in resources.items() if one is resource)
-        content = (resource.get("Properties") or {}).get("ContentUri")
-        method = str((resource.get("Metadata") or {}).get("BuildMethod") or "")
-        if key in built:
-            found.append(Layer(key, built[key]))
-        elif isinstance(content, str) and (root / content).exists():
-            found.append(Layer(key, (root / content).resolve(), method))
-        else:
-            found.append(Layer(key))
-    return found
-
-
-def _layer_name(key: str, resource: "dict[str, Any]") -> str:
-    return str((resource.get("Properties") or {}).get("LayerName") or key)
-
-
-def _built(path: Path) -> "dict[str, Path]":
-    """What `sam build` has made of this template, by logical id, where it is newer than the template and the code."""
-    folder = path.parent / ".aws-sam" / "build"
-    made = folder / "template.yaml"
-    if not made.is_file() or made.stat().st_mtime < path.stat().st_mtime:
-        return {}
-    found = {}
-    for name, resource in reading.read(made)["Resources"].items():
-        properties = resource.get("Properties") or {}
-        given = properties.get("CodeUri", properties.get("ContentUri"))
-        if isinstance(given, str) and (folder / given).is_dir():
-            found[name] = (folder / given).resolve()
-    return found
-
-
-def _overrides(root: Path) -> "dict[str, str]":
-    """Parameter values of samconfig.toml: `Name=Value` words, or a table."""
-    file = root / "samconfig.toml"
-    if not file.is_file():
-        return {}
-    try:
-        default = tomllib.loads(file.read_text("utf-8")).get("default", {})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConsoleError(f"cannot be read: {error}", where=str(file)) from None
-    found: dict[str, str] = {}
-    for command in ("global", "build", "deploy", "local_invoke"):
-        given = default.get(command, {}).get("parameters", {}).get("parameter_overrides", ())
-        words = given.split() if isinstance(given, str) else given
-        if isinstance(words, dict):
-            found |= {name: str(value) for name, value in words.items()}
-            continue
-        for word in words:
-            name, equals, value = str(word).partition("=")
-            if equals:
-                found[name] = value.strip("\"'")
-    return found
+    return code["ZipFile"] if isinstance(code, dict) and isinstance(code.get("ZipFile"), str) else ""
 
 
 def _plain(value: Any, default: Any) -> Any:
     return default if value is None or is_unresolved(value) else value
 
 
-def _number(value: Any, default: int) -> int:
+def _number(value: Any, default: Any) -> Any:
     try:
         return int(value)
     except (TypeError, ValueError):
         return default
+
+
+def _mapping(value: Any) -> "dict[str, Any]":
+    """A mapping; an empty one where a template has something else, or what could not be resolved."""
+    return value if isinstance(value, dict) and not is_unresolved(value) else {}
+
+
+def _listed(value: Any) -> "list[Any]":
+    return value if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:

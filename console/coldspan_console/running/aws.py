@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import MISSING, ConsoleError
+from coldspan_console.project.names import default_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from coldspan_console.output import Output
     from coldspan_console.project import Project
 
-MOTO, NONE = "moto", "none"
+MOTO, NONE, ACCOUNT = "moto", "none", "account"
 # type -> the property that names it: a resource gets the name that the template's variables have
 NAMED = {
     "AWS::DynamoDB::Table": "TableName",
@@ -31,7 +32,7 @@ NOT_IN_MOTO = ("RedriveAllowPolicy", "NotificationConfiguration")
 @contextlib.contextmanager
 def endpoint(word: "str | None", project: "Project | None", region: str, output: "Output") -> "Iterator[str | None]":
     """The address of the AWS that functions are to use: none, a URL, or moto's server for as long as the block runs."""
-    if word in {None, NONE}:
+    if word in {None, "", NONE, ACCOUNT}:
         yield None
     elif word == MOTO:
         try:
@@ -54,7 +55,24 @@ def endpoint(word: "str | None", project: "Project | None", region: str, output:
     elif word.startswith(("http://", "https://")):
         yield word
     else:
-        raise ConsoleError(f"--aws {word}", todo=f"say {MOTO}, {NONE}, or a URL")
+        raise ConsoleError(f"--aws {word}", todo=f"say {MOTO}, {ACCOUNT}, {NONE}, or a URL")
+
+
+def credentials() -> "dict[str, str]":
+    """The variables of this shell's own credentials, as boto3 finds them. Errors: ConsoleError when there are none."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        found = boto3.Session().get_credentials()
+        frozen = found.get_frozen_credentials() if found is not None else None
+    except (BotoCoreError, ClientError) as error:
+        raise ConsoleError(f"no AWS credentials: {error}", exit_code=MISSING) from None
+    if frozen is None or not frozen.access_key:
+        todo = "log in (aws sso login, aws configure), or take --aws moto"
+        raise ConsoleError("no AWS credentials in this shell", todo=todo, exit_code=MISSING)
+    named = {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
+    return {**named, "AWS_SESSION_TOKEN": frozen.token} if frozen.token else named
 
 
 def create(resources: "dict[str, Any]", url: str, region: str) -> "list[str]":
@@ -70,12 +88,14 @@ def create(resources: "dict[str, Any]", url: str, region: str) -> "list[str]":
         aws_secret_access_key="local",  # noqa: S106 - moto takes any
     )
     problems = []
-    for logical, resource in sorted(resources.items(), key=lambda item: "RedrivePolicy" in json.dumps(item[1])):
+    for logical, resource in sorted(
+        resources.items(), key=lambda item: "RedrivePolicy" in json.dumps(item[1], default=str)
+    ):
         made = _made(logical, resource)
         if made is None:
             continue
         try:
-            client.create_stack(StackName=logical, TemplateBody=json.dumps({"Resources": {logical: made}}))
+            client.create_stack(StackName=logical, TemplateBody=json.dumps({"Resources": {logical: made}}, default=str))
         except (BotoCoreError, ClientError, WaiterError) as error:
             problems.append(f"{logical} ({resource['Type']}) could not be made on moto: {error}")
     return problems
@@ -97,7 +117,5 @@ def _made(logical: str, resource: "dict[str, Any]") -> "dict[str, Any] | None":
         }
     if kind not in NAMED:
         return None
-    properties.setdefault(NAMED[kind], logical.lower() if kind == "AWS::S3::Bucket" else logical)
-    if kind == "AWS::SQS::Queue" and properties.get("FifoQueue") and not str(properties["QueueName"]).endswith(".fifo"):
-        properties["QueueName"] += ".fifo"
+    properties.setdefault(NAMED[kind], default_name(resource, logical))
     return {"Type": kind, "Properties": properties}

@@ -19,18 +19,21 @@ class Event:
     body: bytes
 
 
-def read(words: "tuple[str, ...]", payload: "str | None", root: Path, function: str) -> "list[Event]":
-    """The events that are named, in order; an empty one when none is. Errors: ConsoleError."""
+def read(words: "tuple[str, ...]", payload: "str | None", root: Path, names: "tuple[str, ...]") -> "list[Event]":
+    """The events that are named, in order; an empty one when none is. Errors: ConsoleError.
+
+    A word that is no file is looked for in events/NAME/ and events/, by what the function is called (`names`).
+    """
     found = [] if payload is None else [_event("--payload", payload)]
     for word in words:
         if word == STDIN:
             found.append(_event("stdin", sys.stdin.read()))
             continue
-        found += [_file(path) for path in _paths(word, root, function)]
+        found += [_file(path) for path in _paths(word, root, names)]
     return found or [Event("{}", EMPTY.encode())]
 
 
-def _paths(word: str, root: Path, function: str) -> "list[Path]":
+def _paths(word: str, root: Path, names: "tuple[str, ...]") -> "list[Path]":
     place = Path(word)
     if place.is_file():
         return [place]
@@ -40,12 +43,13 @@ def _paths(word: str, root: Path, function: str) -> "list[Path]":
             raise ConsoleError("no event in it (*.json)", where=word)
         return files
     folder = root / "events"
-    stem = function.removesuffix("Function").lower()
-    for near in (folder / function, folder / stem, folder):
-        if (near / f"{word}.json").is_file():
-            return [near / f"{word}.json"]
+    stems = [stem for name in names for stem in (name, name.removesuffix("Function").lower())]
+    for place in (*(folder / stem for stem in stems), folder):
+        if (place / f"{word}.json").is_file():
+            return [place / f"{word}.json"]
     known = sorted(str(file.relative_to(root)) for file in folder.rglob("*.json")) if folder.is_dir() else []
-    near = [file for file in known if word.lower() in file.lower() or stem in file.lower()] or known
+    close = [file for file in known if any(each.lower() in file.lower() for each in (word, *stems))]
+    near = close or known
     todo = (
         f"there is {', '.join(near[:6])}"
         if near

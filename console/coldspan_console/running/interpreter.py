@@ -1,5 +1,6 @@
 """Which Python runs a function here, and the runtime's own packages for it."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -61,9 +62,11 @@ def choose(runtime: str, root: Path, named: "str | None" = None) -> Interpreter:
     wanted = runtime.removeprefix("python")
     if wanted == own_version():
         return _ask(base(), "this command's own")
-    found = shutil.which(f"python{wanted}") or _pyenv(wanted)
-    if found:
-        return _ask(Path(found), f"{runtime} of this machine")
+    for found in _installed(wanted):
+        with contextlib.suppress(ConsoleError):  # a shim of pyenv's is there for versions that are not chosen, too
+            python = _ask(found, f"{runtime} of this machine")
+            if python.version == wanted:
+                return python
     return _ask(base(), f"this command's own: there is no {runtime} here")
 
 
@@ -73,10 +76,9 @@ def runtime_folder(python: Interpreter) -> Path:
     Made once and kept. From this command's own environment where the versions are the same, else from the package
     index. Errors: ConsoleError when neither has it.
     """
-    own = python.version == own_version()
-    key = digest(START_SCRIPTS) + (
-        "-" + "-".join(importlib.metadata.version(name) for name in RUNTIME_PACKAGES) if own else ""
-    )
+    versions = _own_versions() if python.version == own_version() else {}
+    own = len(versions) == len(RUNTIME_PACKAGES)
+    key = "-".join([digest(START_SCRIPTS), *(versions.values() if own else ())])
     target = cache_folder() / "runtime" / f"{python.version}-{key}"
     if target.is_dir():
         return target
@@ -109,11 +111,15 @@ def install(python: Interpreter, target: Path, words: "tuple[str, ...] | list[st
     else:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
         command += ["--python-version", python.version, "--only-binary=:all:", "--target", str(target), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
-    if done.returncode:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
+        why = last_line(done.stderr) if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    if why:
         shutil.rmtree(target, ignore_errors=True)
         todo = "look at the package index's address, or name an interpreter that has the packages by --python"
-        text = f"packages could not be installed: {last_line(done.stderr)}"
+        text = f"packages could not be installed: {why}"
         raise ConsoleError(text, where=" ".join(map(str, words)), todo=todo, exit_code=MISSING)
 
 
@@ -139,6 +145,15 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def _own_versions() -> "dict[str, str]":
+    """Those of the runtime's packages that this command's own environment has."""
+    found = {}
+    for name in RUNTIME_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 @functools.cache
 def own_version() -> str:
     """This command's own Python, as in "3.13"."""
@@ -161,10 +176,21 @@ def _ask(python: Path, origin: str) -> Interpreter:
     return Interpreter(python, told["version"], origin, told["names"])
 
 
-def _pyenv(version: str) -> "str | None":
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    found = sorted(root.glob(f"{version}.*/bin/python")) if root.is_dir() else []
-    return str(found[-1]) if found else None
+def _installed(version: str) -> "list[Path]":
+    """Where a Python of that version may be: on PATH, of uv, of pyenv; the newest first."""
+    found = shutil.which(f"python{version}")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
+    below = [*sorted(uv.glob(f"cpython-{version}.*/bin/python{version}"))]
+    below += sorted(pyenv.glob(f"{version}.*/bin/python"), key=_patch)
+    return [*([Path(found)] if found else []), *reversed(below)]
+
+
+def _patch(python: Path) -> int:
+    """The 12 of 3.13.12: as text 3.13.9 would be the newer."""
+    number = re.match(r"\d+\.\d+\.(\d+)", python.parts[-3])
+    return int(number[1]) if number else -1
 
 
 def _copy(name: str, target: Path) -> None:

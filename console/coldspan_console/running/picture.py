@@ -1,5 +1,6 @@
 """What `coldspan run` shows: a tree of each invocation with its log beneath, and a summary of many."""
 
+import json
 import statistics
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from coldspan_console.running.runs import Ran, answer_of
-from coldspan_console.tree import MARKS, invocation_tree, milliseconds
+from coldspan_console.tree import MARKS, invocation_tree, milliseconds, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,11 +18,12 @@ LOG_LINES = 40  # of one invocation; the store has them all
 TREES = 3  # of many invocations: the others are in the store
 
 
-def show(console: "Console", ran: Ran, title: str) -> None:
-    """One invocation."""
+def show(console: "Console", ran: Ran, title: str, reason: str = "") -> None:
+    """One invocation. `reason`: why there is no record, where that is known."""
     if ran.record is None:
         console.print(Text(f"{title}  {ran.outcome.status}", "bold red" if ran.failed else "bold"))
-        console.print(Text("  no record came: `coldspan doctor` finds out why", "yellow"))
+        why = f"{reason} (`coldspan doctor` knows more)" if reason else "`coldspan doctor` finds out why"
+        console.print(Text(f"  no record came: {why}", "yellow"))
         console.print(Text(f"  {_answer(ran)}", "dim"))
     else:
         console.print(invocation_tree(ran.record, title, _notes(ran)))
@@ -55,33 +57,54 @@ def _answer(ran: Ran) -> str:
 def _log(console: "Console", ran: Ran) -> None:
     lines = [line.text for line in ran.logs if line.kind == "function"]
     answer = answer_of(ran.outcome.body)
-    traceback = answer.get("stackTrace") if isinstance(answer, dict) and ran.outcome.status == "error" else None
-    if traceback and not any("Traceback" in line for line in lines):
-        lines += ["Traceback (most recent call last):"]
-        lines += [part for each in traceback for part in str(each).rstrip("\n").split("\n")]
-        lines += [f"{answer.get('errorType')}: {answer.get('errorMessage')}"]
+    if isinstance(answer, dict) and answer.get("stackTrace") and ran.failed:
+        lines = [line for line in lines if not _is_error_line(line)]
+        if not any("Traceback" in line for line in lines):
+            lines += _traceback(answer)
     for line in lines[:LOG_LINES]:
-        for part in line.split("\r"):
-            console.print(Text(f"  │ {part}", "dim"))
+        for part in plain(line.replace("\r", "\n")).split("\n"):
+            console.print(Text(f"  │ {part}", "dim"), soft_wrap=True)
     if len(lines) > LOG_LINES:
         console.print(Text(f"  │ … {len(lines) - LOG_LINES} lines more: coldspan show {ran.outcome.request_id}", "dim"))
+
+
+def _is_error_line(line: str) -> bool:
+    """Whether it is the runtime's own line about the error, in JSON: the traceback is told in a readable form."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and "stackTrace" in told and "errorType" in told
+
+
+def _traceback(answer: "dict[str, Any]") -> "list[str]":
+    parts = [part for each in answer["stackTrace"] for part in str(each).rstrip("\n").split("\n")]
+    return ["Traceback (most recent call last):", *parts, f"{answer.get('errorType')}: {answer.get('errorMessage')}"]
 
 
 def summary(ran: "list[Ran]") -> "dict[str, Any]":
     """Many invocations in figures: outcomes, starts, percentiles (ms), calls by status, our own overhead (µs)."""
     records = [each.record for each in ran if each.record is not None]
-    durations = sorted(float(record["Duration"]) for record in records)
-    calls = Counter(call["status"] for record in records for call in record.get("calls", ()))
-    overheads = [record["Overhead"] for record in records if record["start"] == "warm"]
+    durations = sorted(float(record["Duration"]) for record in records if _is_number(record.get("Duration")))
+    calls = Counter(
+        str(call.get("status")) for record in records for call in record.get("calls") or () if isinstance(call, dict)
+    )
+    warm = [record.get("Overhead") for record in records if record.get("start") == "warm"]
+    overheads = [each for each in warm if isinstance(each, (int, float))]
     return {
         "invocations": len(ran),
+        "failed": sum(each.failed for each in ran),
         "without_record": len(ran) - len(records),
-        "outcomes": dict(Counter(record["outcome"] for record in records)),
-        "starts": dict(Counter(record["start"] for record in records)),
+        "outcomes": dict(Counter(str(record.get("outcome")) for record in records)),
+        "starts": dict(Counter(str(record.get("start")) for record in records)),
         "duration_ms": {f"p{share}": percentile(durations, share) for share in (50, 95, 99)} if durations else {},
         "calls": dict(calls),
         "overhead_us": round(statistics.median(overheads)) if overheads else None,
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def percentile(ordered: "list[float]", share: int) -> float:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import tempfile
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from coldspan_console.project import Declared
     from coldspan_console.running.interpreter import Interpreter
 
-# What moto and local stand-ins accept; real credentials of the shell are passed on only when asked.
+# What moto and local stand-ins accept; the shell's own credentials are passed on only when asked for (--aws account).
 DUMMY = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local"}
 
 
@@ -41,6 +40,7 @@ class Wishes:
     init_type: "str | None" = None
     max_concurrency: "int | None" = None
     aws_endpoint: "str | None" = None
+    credentials: "Mapping[str, str]" = field(default_factory=lambda: DUMMY)  # variables
     region: str = "eu-west-1"
 
 
@@ -53,12 +53,13 @@ class Prepared:
     timeout_ms: int
     python: "Interpreter"
     notes: "tuple[str, ...]" = ()
+    has_recorder: bool = True
 
 
 @contextlib.contextmanager
 def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator[Prepared]":
     """Make a function ready; what was made for it alone is taken away at the end. Errors: ConsoleError."""
-    notes: list[str] = []
+    notes: list[str] = list(declared.notes)
     with tempfile.TemporaryDirectory(prefix="coldspan-task-") as made:
         python = interpreter.choose(declared.runtime, declared.template.parent, wishes.python)
         if python.runtime != declared.runtime:
@@ -68,8 +69,13 @@ def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator
         task = _task(declared, python, runtime, Path(made), wishes, output, notes)
         handler = wishes.handler or declared.handler
         _check_handler(task, handler, declared)
-        mounted = _layers(declared, wishes, output, notes)
-        environment = {**declared.environment, **DUMMY, "AWS_ACCOUNT_ID": "123456789012", **wishes.environment}
+        mounted = _layers(declared, python, wishes, output, notes)
+        environment = {
+            **declared.environment,
+            **wishes.credentials,
+            "AWS_ACCOUNT_ID": "123456789012",
+            **wishes.environment,
+        }
         if wishes.aws_endpoint:
             environment.setdefault("AWS_ENDPOINT_URL", wishes.aws_endpoint)
         if declared.log_format == "JSON":
@@ -91,20 +97,30 @@ def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator
             name=declared.name,
             memory_mb=wishes.memory_mb or declared.memory_mb,
             region=wishes.region,
+            tracing=declared.tracing,
             init_type=wishes.init_type or declared.init_type,
             max_concurrency=wishes.max_concurrency or declared.max_concurrency,
             environment=environment,
         )
         if not mounted:
             (Path(made) / "no-layer").mkdir()
-        yield Prepared(declared, function, timeout_ms, python, tuple(notes))
+        has_recorder = any(map(layers.is_ours, mounted))
+        yield Prepared(declared, function, timeout_ms, python, tuple(notes), has_recorder)
 
 
-def _layers(declared: "Declared", wishes: Wishes, output: "Output", notes: "list[str]") -> "list[Path]":
+def _layers(
+    declared: "Declared", python: "Interpreter", wishes: Wishes, output: "Output", notes: "list[str]"
+) -> "list[Path]":
+    def install(target: Path, words: "list[str]") -> None:
+        if not wishes.install:
+            todo = "let them be installed (without --no-install), or run `sam build`"
+            raise ConsoleError("a layer wants packages", where=" ".join(words), todo=todo, exit_code=MISSING)
+        interpreter.install(python, target, words)
+
     found: list[Path] = []
     with output.progress("building layers"):
         for layer in declared.layers:
-            folder = layers.local(layer)
+            folder = layers.local(layer, python.runtime, install)
             if folder is None:
                 notes.append(f"layer {layer.name} is not on this machine, and is left out")
             else:
@@ -131,14 +147,9 @@ def _task(
     code = declared.code
     if code.is_file():
         folder = made / "code"
-        try:
-            with zipfile.ZipFile(code) as archive:
-                archive.extractall(folder)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ConsoleError(f"its code cannot be read: {error}", where=str(code)) from None
+        layers.unpack(code, folder)
         code = folder
     if declared.built:
-        notes.append(f"code as sam build made it: {declared.code}")
         return code
     missing = _missing(code, {**python.packages, **interpreter.packages_of(runtime)})
     if not missing:

@@ -60,21 +60,27 @@ class Ran:
 class Runs:
     """A function's invocations, one call of invoke() after the other or many at once."""
 
-    def __init__(self, prepared: "Prepared", *, most: int = 1, **options: Any) -> None:
+    def __init__(self, prepared: "Prepared", *, most: int = 1, cold: bool = False, **options: Any) -> None:
+        """`cold`: each invocation in an environment of its own. `options`: of Fleet.invoke."""
         self.prepared = prepared
         self._lines: list[LogLine] = []
         self._lock = threading.Lock()
         self._options = options
-        self.fleet = Fleet(
-            prepared.function, most=1 if prepared.function.max_concurrency else most, timeout_ms=prepared.timeout_ms,
-            heard=self._hear,
-        )  # fmt: skip
+        self._most = 1 if prepared.function.max_concurrency else most
+        self._cold = cold
+        self.fleet = self._fleet()
 
     def invoke(self, events: "Sequence[Event]", concurrency: int, advance: "Callable[[int], object]") -> "list[Ran]":
         """Invoke with each of the events, so many at once, and give what was seen when all is quiet, in order."""
+        reports: dict[str, dict[str, Any]] = {}
 
         def one(event: "Event") -> Ran:
-            outcome = self.fleet.invoke(event.body, request_id=str(uuid.uuid4()), **self._options)
+            if self._cold:
+                with self._fleet(most=1) as fleet:
+                    outcome = fleet.invoke(event.body, request_id=str(uuid.uuid4()), **self._options)
+                    reports.update(fleet.settled())
+            else:
+                outcome = self.fleet.invoke(event.body, request_id=str(uuid.uuid4()), **self._options)
             advance(1)
             return Ran(event, outcome)
 
@@ -82,10 +88,22 @@ class Runs:
             ran = [one(event) for event in events]
         else:
             with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
-                ran = list(pool.map(one, events))
-        reports = self.fleet.settled()
+                try:
+                    ran = list(pool.map(one, events))
+                except BaseException:  # interrupted: what has not begun does not begin
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        reports.update(self.fleet.settled())
         self._assign(ran, reports)
         return ran
+
+    def _fleet(self, most: "int | None" = None) -> Fleet:
+        return Fleet(
+            self.prepared.function,
+            most=most or self._most,
+            timeout_ms=self.prepared.timeout_ms,
+            heard=self._hear,
+        )
 
     def close(self) -> "list[dict[str, Any]]":
         """End the environments; the documents that came only then."""

@@ -9,6 +9,8 @@ from coldspan_console.output import DONE, ConsoleError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from watchfiles import Change
+
     from coldspan_console.output import Output
 
 OURS = (".coldspan", ".aws-sam", ".venv", "__pycache__", ".git", "node_modules")
@@ -19,11 +21,17 @@ def watch(places: "Iterable[Path]", run: "Callable[[], int]", output: "Output") 
     from watchfiles import DefaultFilter
     from watchfiles import watch as changes
 
-    watched = sorted({place.resolve() for place in places if place.exists()})
+    watched = {place.resolve() for place in places if place.exists()}
+    ignored = DefaultFilter(ignore_dirs=OURS)
+
+    def is_meant(change: "Change", path: str) -> bool:
+        return ignored(change, path) and any(Path(path).is_relative_to(place) for place in watched)
+
+    # a file's folder is watched: editors put a new file in its place, which is another to the system
+    folders = {place if place.is_dir() else place.parent for place in watched}
     first = True
-    ignoring = DefaultFilter(ignore_dirs=OURS)
     for found in changes(
-        *watched, watch_filter=ignoring, raise_interrupt=False, rust_timeout=200, yield_on_timeout=True
+        *sorted(folders), watch_filter=is_meant, raise_interrupt=False, rust_timeout=200, yield_on_timeout=True
     ):
         if first:  # from here on no change is missed, not even one during the run
             first = False

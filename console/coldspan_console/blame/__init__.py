@@ -1,0 +1,1 @@
+"""Where a cold start's time goes: measured, compared, and held against a budget."""

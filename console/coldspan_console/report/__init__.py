@@ -1,0 +1,1 @@
+"""The report: what is in the store, as one page that needs no network."""

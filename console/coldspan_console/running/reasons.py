@@ -1,0 +1,55 @@
+"""Why no record came, and why calls to AWS failed, as far as that can be known here."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coldspan_console.running.prepared import Prepared
+    from coldspan_console.running.runs import Ran
+
+OFF = ("0", "false", "no", "off")
+# What botocore raises, or services answer, where there is no account or no network.
+NO_ACCOUNT = {
+    "AuthFailure", "ConnectTimeoutError", "EndpointConnectionError", "ExpiredToken", "ExpiredTokenException",
+    "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSignatureException", "NoCredentialsError",
+    "NotAuthorizedException", "PartialCredentialsError", "ProxyConnectionError", "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}  # fmt: skip
+
+
+def of_no_record(prepared: "Prepared", ran: "Ran") -> str:
+    """Why an invocation left no record; "" when nothing here says it."""
+    variables = prepared.function.environment
+    if not prepared.has_recorder:
+        return "the recorder was left out (--no-layer)"
+    if variables.get("COLDSPAN_ENABLED", "").lower() in OFF:
+        return f"COLDSPAN_ENABLED is {variables['COLDSPAN_ENABLED']}"
+    if variables.get("COLDSPAN_EMF", "").lower() in OFF:
+        return f"COLDSPAN_EMF is {variables['COLDSPAN_EMF']}: no record goes to the log"
+    wrapper = variables.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+    if "PYTHONPATH" in variables and wrapper != "/opt/coldspan":
+        return "PYTHONPATH is set, so that the layer's .pth is not read: set AWS_LAMBDA_EXEC_WRAPPER=/opt/coldspan"
+    if wrapper not in {"", "/opt/coldspan"}:
+        return f"AWS_LAMBDA_EXEC_WRAPPER is {wrapper}, which starts the function in its own way"
+    if ran.outcome.error_type == "Runtime.ExitError":
+        return "the process ended before the recorder could tell"
+    return ""
+
+
+def of_failed_calls(prepared: "Prepared", ran: "list[Ran]") -> str:
+    """What to do where calls to AWS failed for want of an account or of a network; "" where none did."""
+    if "AWS_ENDPOINT_URL" in prepared.function.environment:
+        return ""
+    for each in ran:
+        calls = (each.record or {}).get("calls")
+        for call in calls if isinstance(calls, list) else ():
+            if _wants_account(call):
+                what = f"{call.get('tool')} {call.get('operation')} found no AWS account here"
+                return f"{what}: --aws moto gives the function one that is made up, --aws account this shell's"
+    return ""
+
+
+def _wants_account(call: "dict[str, Any]") -> bool:
+    attributes = call.get("attributes") or {}
+    if "rpc.method" not in attributes:
+        return False
+    return attributes.get("error.type") in NO_ACCOUNT or call.get("status") == "in_flight"
