@@ -124,7 +124,7 @@ def test_an_invocation_is_shown_with_all_that_is_known(capsys):
     for words in ("orders aa-1  cold  ok", "dynamodb PutItem", "sqs SendMessage  throttled", "api GET", "s3 GetObject",
                   "ended after the invocation", "billed 13 ms", "memory 40 of 128 MB", "annotations: tier gold",
                   "tenant a",
-                  "coldspan's own time", "hello", "in the report: "):  # fmt: skip
+                  "coldspan's own time", "hello", f"#/invocation/aa-1.{span_of('aa-1')}"):  # fmt: skip
         assert words in out
 
 

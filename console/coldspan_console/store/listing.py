@@ -154,9 +154,9 @@ def totals_line(totals: "dict[str, Any]") -> Text:
 
 
 def report_link(document: "dict[str, Any]") -> str:
-    """What opens one invocation in the report, whose page takes the request id as a hash."""
-    place = quote(str(document.get("request_id")), safe="")
-    return f"coldspan report --serve, then #/invocation/{place}"
+    """What opens one invocation in the report, whose page takes request id and span id as a hash."""
+    key = ".".join(str(document[name]) for name in ("request_id", "span_id") if document.get(name))
+    return f"coldspan report --serve, then #/invocation/{quote(key, safe='')}"
 
 
 def shortened(text: str, most: int) -> str:
