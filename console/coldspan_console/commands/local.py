@@ -52,8 +52,8 @@ COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 def command(functions: "tuple[str, ...]", output: Output, **options: Any) -> int:
     """Serve the template's FUNCTIONS (all, when none is named) by the Lambda API, until interrupted.
 
-    Synchronous and asynchronous invocations, the latter with two retries and a folder of dead letters; queues are polled
-    where --aws names an endpoint. What the functions record goes into the store, and is shown as it comes.
+    Synchronous and asynchronous invocations, the latter with two retries and a folder of dead letters; queues are
+    polled where --aws names an endpoint. What the functions record goes into the store, and is shown as it comes.
     """
     from coldspan_console.project import Project
     from coldspan_console.running import aws

@@ -44,7 +44,7 @@ class Asynchronous:
         self._done = done
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._left: set[str] = set()
+        self._burying = 0
         self._changed = threading.Condition()
         self._waiting: dict[str, Waiting] = {}
         self._workers = [threading.Thread(target=self._work, name="asynchronous", daemon=True) for _ in range(WORKERS)]
@@ -62,7 +62,7 @@ class Asynchronous:
     def wait(self, timeout_s: float) -> bool:
         """Wait until nothing is on its way; whether that came to be."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+            return self._changed.wait_for(lambda: not self._waiting and not self._burying, timeout_s)
 
     def close(self, grace_s: float = 5.0) -> int:
         """Let what runs end within the grace time; what has not ended becomes a dead letter. How many did."""
@@ -84,16 +84,27 @@ class Asynchronous:
             if outcome.status == "success":
                 self._end(one)
             elif one.tries >= TRIES:
-                if self._end(one):
-                    self._bury(one, "RetriesExhausted", outcome)
+                self._bury_once(one, outcome)
             elif not self._closed.wait(self._retry_s * DELAYS[one.tries - 1]):
                 self._queue.put(one)
 
-    def _end(self, one: Waiting) -> bool:
+    def _end(self, one: Waiting) -> None:
         with self._changed:
-            found = self._waiting.pop(one.request_id, None) is not None
+            self._waiting.pop(one.request_id, None)
             self._changed.notify_all()
-            return found
+
+    def _bury_once(self, one: Waiting, outcome: "Outcome") -> None:
+        """Unless close() has done so; who waits, waits until it is written."""
+        with self._changed:
+            mine = self._waiting.pop(one.request_id, None) is not None
+            self._burying += mine
+        if mine:
+            try:
+                self._bury(one, "RetriesExhausted", outcome)
+            finally:
+                with self._changed:
+                    self._burying -= 1
+                    self._changed.notify_all()
 
     def _bury(self, one: Waiting, condition: str, outcome: "Outcome | None") -> None:
         """Write the record that a failure destination gets; whole, or not at all."""

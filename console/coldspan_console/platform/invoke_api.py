@@ -8,6 +8,7 @@ import contextlib
 import http.server
 import json
 import re
+import socket
 import socketserver
 import threading
 import urllib.parse
@@ -88,6 +89,7 @@ class InvokeApi:
     def close(self) -> None:
         """Take no more requests."""
         self._server.shutdown()
+        self._server.hang_up()
         self._server.server_close()
         self._thread.join()
 
@@ -187,8 +189,27 @@ def _client_context(value: "str | None") -> "str | None":
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
+    daemon_threads = False  # server_close() waits for them
     request_queue_size = 256
+
+    def __init__(self, *arguments: Any) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def get_request(self) -> "tuple[socket.socket, Any]":
+        connection, address = super().get_request()
+        self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End connections that are kept open and ask for nothing; one that is being answered is answered."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
 
 
 def _handler_of(api: InvokeApi) -> "type[http.server.BaseHTTPRequestHandler]":

@@ -17,8 +17,8 @@ REPORTS_FAILURES = "ReportBatchItemFailures"
 class SqsSource:
     """Polls one queue for one function, until close(). `told` is given what went wrong, in words.
 
-    `properties` are those of the template's SQS event: BatchSize, FunctionResponseTypes. What a batch has left is left to
-    the queue's own visibility timeout and redrive policy.
+    `properties` are those of the template's SQS event: BatchSize, FunctionResponseTypes. What a batch has left is left
+    to the queue's own visibility timeout and redrive policy.
     """
 
     def __init__(
