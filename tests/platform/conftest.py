@@ -75,5 +75,8 @@ def fleet(task, tmp_path):
     for one in made:
         one.close()
     assert [pid for pid in everything if processes.memory_bytes(pid)] == []
+    for thread in set(threading.enumerate()) - before - {threading.current_thread()}:
+        if thread.name != "pytest_timeout":
+            thread.join(10)
     left = {thread for thread in threading.enumerate() if thread.is_alive()} - before
     assert left == set()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SEGMENTS = 10_000  # kept for those who ask
 REPORTS = 100_000
+OUTCOMES = 1_000
 SOON_NS = 100_000_000
 
 
@@ -55,6 +56,7 @@ class Fleet:
         self._starting = 0
         self._settling = 0
         self._reports: dict[str, dict[str, Any]] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self._segments: deque[Any] = deque(maxlen=SEGMENTS)
         self._reaper = Reaper()
         self._closed = False
@@ -97,6 +99,10 @@ class Fleet:
             outcome = environment.run(invocation)
         finally:
             threading.Thread(target=self._settle, args=(environment, invocation), name="settle", daemon=True).start()
+        with self._changed:
+            self._outcomes[outcome.request_id] = outcome
+            while len(self._outcomes) > OUTCOMES:
+                del self._outcomes[next(iter(self._outcomes))]
         return outcome
 
     def settled(self, timeout_s: float = 30.0) -> "dict[str, dict[str, Any]]":
@@ -104,6 +110,12 @@ class Fleet:
         with self._changed:
             self._changed.wait_for(lambda: not self._settling and not self._busy, timeout_s)
             return dict(self._reports)
+
+    def take_ended(self) -> "list[tuple[Outcome, dict[str, Any]]]":
+        """Outcomes with their figures, of what has ended since the last call; they are not kept any longer."""
+        with self._changed:
+            ended = [name for name in self._outcomes if name in self._reports]
+            return [(self._outcomes.pop(name), self._reports.pop(name)) for name in ended]
 
     def close(self) -> None:
         """End all environments, with SHUTDOWN for their extensions; what they print meanwhile is still heard."""

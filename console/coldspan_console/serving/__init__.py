@@ -1,0 +1,1 @@
+"""`coldspan local`: a template's functions, served."""
