@@ -1,0 +1,1 @@
+"""`coldspan doctor`: why a function does not record, and what would go wrong."""

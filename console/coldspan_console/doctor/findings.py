@@ -1,0 +1,144 @@
+"""What the doctor finds in a function's declaration. Each finding has an id, which docs/doctor.md explains. Pure."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coldspan.boot.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coldspan_console.project import Declared
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+OURS = "/opt/coldspan"
+# The recorder's variables; the README has them in a table, and a test holds them together.
+VARIABLES = (
+    "COLDSPAN_ASYNC_HANDLER", "COLDSPAN_DEADLINE_MS", "COLDSPAN_DETAIL", "COLDSPAN_EMF", "COLDSPAN_ENABLED",
+    "COLDSPAN_ERROR_TEXT", "COLDSPAN_EXPORT", "COLDSPAN_FLUSH_MS", "COLDSPAN_HANDLER", "COLDSPAN_JOURNAL",
+    "COLDSPAN_JOURNAL_DIR", "COLDSPAN_JOURNAL_KB", "COLDSPAN_MASK_KEYS", "COLDSPAN_NAMESPACE", "COLDSPAN_NEXT_WRAPPER",
+    "COLDSPAN_PAYLOADS", "COLDSPAN_PROPAGATE", "COLDSPAN_SLOW_MS", "COLDSPAN_TOOLS", "COLDSPAN_XRAY",
+)  # fmt: skip
+EXPORTERS = ("otlp", "prometheus", "statsd", "kafka")
+# The black box's, by their beginning: docs/exporters.md and docs/destinations.md.
+OTHERS = ("COLDSPAN_EXPORT_", "COLDSPAN_PROMETHEUS_", "COLDSPAN_STATSD_", "COLDSPAN_KAFKA_", "COLDSPAN_OTLP_")
+NAMESPACE = re.compile(r"[A-Za-z0-9_./#:-]{1,255}")  # CloudWatch API reference, "PutMetricData", Namespace
+MOST_LAYERS = 5
+EXPORT_MB = 256  # the black box refuses its exporters at this size and below: docs/exporters.md
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing: its id (CS and a number), how bad it is, what it is, where, and what to do."""
+
+    id: str
+    severity: str
+    what: str
+    where: str
+    todo: str
+
+
+def examine(declared: "Declared") -> "Iterator[Finding]":
+    """Everything that the declaration of a function tells."""
+    where, variables = declared.logical_id, declared.environment
+    if declared.problem:
+        yield Finding("CS100", NOTE, f"not examined: {declared.problem}", where, "nothing, if it is no Python function")
+        return
+    has_recorder = any(
+        _is_recorder(layer.name) or _has(layer, "python/coldspan/boot/start.py") for layer in declared.layers
+    )
+    if not has_recorder:
+        todo = "add the layer, or coldspan attach; `coldspan run` adds it by itself"
+        yield Finding("CS101", WARNING, "the recorder's layer is not attached", where, todo)
+    wrapper = variables.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+    if "PYTHONPATH" in variables and wrapper != OURS:
+        todo = f"remove it, or set AWS_LAMBDA_EXEC_WRAPPER={OURS}"
+        yield Finding(
+            "CS102",
+            ERROR,
+            "PYTHONPATH is set, so the runtime skips the layer's .pth file: nothing is recorded",
+            where,
+            todo,
+        )
+    if wrapper and wrapper != OURS:
+        todo = f"set AWS_LAMBDA_EXEC_WRAPPER={OURS} and COLDSPAN_NEXT_WRAPPER={wrapper} if both are to run"
+        yield Finding(
+            "CS103",
+            WARNING,
+            f"another wrapper starts the runtime: {wrapper}; if it sets PYTHONPATH, nothing is recorded",
+            where,
+            todo,
+        )
+    if declared.handler == "coldspan.handler" and "COLDSPAN_HANDLER" not in variables:
+        yield Finding(
+            "CS104",
+            ERROR,
+            "the handler is coldspan.handler, and COLDSPAN_HANDLER is not set: every init fails",
+            where,
+            "set it to the function's own handler, as in app.handler",
+        )
+    yield from _settings(variables, where)
+    if declared.tracing == "PassThrough":
+        yield Finding(
+            "CS110",
+            NOTE,
+            "X-Ray tracing is PassThrough: only requests that are sampled upstream leave a trace",
+            where,
+            "set Tracing: Active for one request a second and 5 % of the others",
+        )
+    if len(declared.layers) > MOST_LAYERS:
+        yield Finding("CS120", ERROR, f"{len(declared.layers)} layers; Lambda takes {MOST_LAYERS}", where, "merge some")
+    if variables.get("COLDSPAN_EXPORT") and declared.memory_mb <= EXPORT_MB:
+        yield Finding(
+            "CS121",
+            WARNING,
+            f"{declared.memory_mb} MB of memory: the black box starts no exporter at {EXPORT_MB} MB or less",
+            where,
+            "raise MemorySize, or set COLDSPAN_EXPORT_FORCE=true",
+        )
+
+
+def _settings(variables: "dict[str, str]", where: str) -> "Iterator[Finding]":
+    for name in sorted(variables):
+        if not name.startswith("COLDSPAN_") or name in VARIABLES or name.startswith(OTHERS):
+            continue
+        near = difflib.get_close_matches(name, VARIABLES, 1)
+        todo = f"did you mean {near[0]}?" if near else "remove it: README.md, “Settings”, has the names"
+        yield Finding("CS105", WARNING, f"{name} is no setting", where, todo)
+    for refused in Settings(dict(variables)).problems:
+        yield Finding(
+            "CS106", ERROR, f"refused, and the default taken: {refused}", where, "README.md, “Settings”, has the values"
+        )
+    if variables.get("COLDSPAN_ENABLED", "").lower() in {"false", "0", "no", "off"}:
+        yield Finding("CS107", WARNING, "COLDSPAN_ENABLED is off: nothing is recorded", where, "remove it")
+    unknown = [
+        word for word in re.split(r"[,\s]+", variables.get("COLDSPAN_EXPORT", "")) if word and word not in EXPORTERS
+    ]
+    if unknown:
+        yield Finding(
+            "CS108",
+            ERROR,
+            f"COLDSPAN_EXPORT names {', '.join(unknown)}, which is no exporter",
+            where,
+            f"there are {', '.join(EXPORTERS)}",
+        )
+    namespace = variables.get("COLDSPAN_NAMESPACE", "")
+    if namespace and (not NAMESPACE.fullmatch(namespace) or namespace.startswith("AWS/")):
+        yield Finding(
+            "CS109",
+            ERROR,
+            f"COLDSPAN_NAMESPACE {namespace!r}: CloudWatch takes no metrics of it",
+            where,
+            "letters, digits and . - _ / # :, at most 255, and not AWS/",
+        )
+
+
+def _is_recorder(name: str) -> bool:
+    return "coldspan-recorder" in name.lower() or name == "RecorderLayer"
+
+
+def _has(layer: object, path: str) -> bool:
+    folder = getattr(layer, "folder", None)
+    return folder is not None and (folder / path).is_file()
