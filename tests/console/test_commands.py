@@ -84,3 +84,8 @@ def test_completion_completes(tmp_path):
         timeout=60,
     )
     assert "plain,completion" in done.stdout.split()
+
+
+def test_every_command_that_is_named_is_there():
+    """The help would promise what does not run."""
+    assert set(NAMES) == set(cli.COMMANDS)
