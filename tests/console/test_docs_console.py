@@ -86,7 +86,7 @@ def test_the_readmes_three_commands_lead_a_newcomer_to_a_page(tmp_path, monkeypa
         assert done.returncode == 0, done.stderr
         said[words] = done.stdout
     assert "HelloWorldFunction ← {}  cold  ok" in said["run"]
-    assert "1 invocations" in said["report"] or "1 invocation" in said["report"]
+    assert "1 invocation," in said["report"]
     assert "HelloWorldFunction" in said["list"]
     page = (tmp_path / "coldspan-report.html").read_text()
     assert page.startswith("<!doctype html>")

@@ -63,7 +63,9 @@ def command(
 
     def picture(console: "Console") -> None:
         more = f", {data['left_out']:,} older ones left out (--limit)" if data["left_out"] else ""
-        console.print(f"{file}  {shown:,} invocations{more}, {value['bytes'] / 1e6:.1f} MB", highlight=False)
+        console.print(
+            f"{file}  {shown:,} invocation{'s' * (shown != 1)}{more}, {value['bytes'] / 1e6:.1f} MB", highlight=False
+        )
 
     output.result(value, picture)
     if opened:
