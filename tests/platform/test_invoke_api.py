@@ -135,6 +135,20 @@ def test_more_requests_than_environments_are_throttled(served):
     assert found.count(200) >= 4
 
 
+def test_a_web_page_cannot_invoke_a_function(served):
+    """A browser says where a request comes from; no SDK does."""
+    import urllib.error
+    import urllib.request
+
+    url = f"{served.client.meta.endpoint_url}/2015-03-31/functions/Echo/invocations"
+    request = urllib.request.Request(url, b"{}", {"Origin": "https://example.com"}, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    assert caught.value.code == 403
+    caught.value.close()
+    assert served.fleet.environments == 0
+
+
 def test_an_asynchronous_invocation_is_answered_at_once_and_runs(served):
     """202, and the event arrives."""
     done = served.client.invoke(FunctionName="Echo", InvocationType="Event", Payload=b'{"do": "print", "n": 9}')

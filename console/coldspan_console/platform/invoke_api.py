@@ -97,6 +97,8 @@ class InvokeApi:
         self, method: str, target: str, headers: "dict[str, str]", body: bytes
     ) -> "tuple[int, dict[str, str], bytes]":
         """Status, headers and body for a request. Header names in lower case. Errors: RefusedError."""
+        if "origin" in headers:  # a web page of somebody's, in the browser of whoever runs this
+            raise RefusedError(403, "AccessDeniedException", "requests of web pages are not served")
         path = urllib.parse.urlsplit(target).path
         if method == "POST" and (match := INVOKE.match(path)):
             return self._invoke(self._fleet(match["name"]), headers, body)
