@@ -113,7 +113,7 @@ def test_a_terminal_gets_the_trees(store, pull, monkeypatch):
     ("stdin", "said"),
     [
         ("", "2>&1"),
-        ("some\nother\nlog\n", "COLDSPAN_LOCAL=emf"),
+        ("some\nother\nlog\n", "2>&1"),
         (LINES[2][:300] + "\n", "torn"),
         (b"\x00\x01\xff" * 1_000, "no record"),
     ],

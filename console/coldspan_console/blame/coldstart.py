@@ -22,7 +22,6 @@ NEEDED = {
     "COLDSPAN_EMF": "true",
     "COLDSPAN_FLUSH_MS": "10000",
     "COLDSPAN_JOURNAL": "false",
-    "COLDSPAN_LOCAL": "emf",
     "COLDSPAN_XRAY": "off",
     "COLDSPAN_EXPORT": "",
 }

@@ -124,8 +124,8 @@ def nothing(told: Streamed, words: "tuple[str, ...]") -> ConsoleError:
         todo = "lines were cut: read the log from its source, without a tool that cuts lines"
         return ConsoleError(f"no record: {told.torn} lines are torn", where=where, todo=todo, exit_code=ANSWER_IS_NO)
     todo = (
-        "under sam local the recorder prints a tree instead of records: set COLDSPAN_LOCAL=emf (--env-vars), and join"
-        " the log to stdout (2>&1); else `coldspan doctor` finds out why a function does not record"
+        "sam local writes the log to stderr: join it to stdout (2>&1); else `coldspan doctor` finds out why a function"
+        " does not record"
     )
     return ConsoleError("no record of coldspan in it", where=where, todo=todo, exit_code=ANSWER_IS_NO)
 
