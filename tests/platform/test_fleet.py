@@ -280,11 +280,11 @@ def test_thousands_in_a_row_leave_nothing_behind(fleet):
         answer(one.invoke())
 
     def steady():
-        waited, found = threading.Event(), held()
-        while not waited.wait(0.1):  # a thread that has done its work needs a moment to end
+        waited, found, last = threading.Event(), held(), None
+        while found != last:  # a thread that has done its work needs a moment to end
+            waited.wait(0.1)
             found, last = held(), found
-            if found == last:
-                return found
+        return found
 
     before = steady()
     for _ in range(count):
