@@ -57,6 +57,16 @@ def test_what_was_run_is_kept(capsys, place):
     assert (place / ".coldspan" / "store.db").is_file()
 
 
+def test_what_was_run_is_found_from_a_folder_below(capsys, place, monkeypatch):
+    """A user is in the folder of the code."""
+    _, found, _ = run(capsys, "app.handler")
+    (place / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(place / "deep" / "er")
+    assert cli.main(["list", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["invocations"]
+    assert one["request_id"] == found["invocations"][0]["request_id"]
+
+
 def test_a_function_that_raises_shows_its_traceback_and_fails_only_when_asked(capsys):
     """A run is not a test, unless one says so."""
     assert cli.main(["run", "--payload", '{"boom": 1}']) == 0

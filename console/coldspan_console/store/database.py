@@ -20,9 +20,14 @@ _CACHE_KB = 64_000
 
 
 def default_path() -> Path:
-    """`$COLDSPAN_STORE`, else `.coldspan/store.db` in the current folder."""
+    """`$COLDSPAN_STORE`, else the nearest `.coldspan/store.db` here or above; where there is none, in this folder."""
     named = os.environ.get("COLDSPAN_STORE")
-    return Path(named) if named else PLACE
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    return next(
+        (folder / PLACE for folder in here.parents if (folder / PLACE).is_file() and not PLACE.is_file()), PLACE
+    )
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
