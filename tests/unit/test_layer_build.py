@@ -224,7 +224,7 @@ def test_the_wheel_brings_the_recorder_and_the_console_and_no_other_name_promise
     for name in ("pyproject.toml", "LICENSE", "README.md"):
         tree.mkdir(exist_ok=True)
         (tree / name).write_bytes((ROOT / name).read_bytes() if (ROOT / name).exists() else b"")
-    for name in ("layer/recorder", "console"):
+    for name in ("layer/recorder", "layer/blackbox", "console"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     code = "import hatchling.build as b, json, sys; print(json.dumps(b.build_wheel(sys.argv[1])))"
     done = subprocess.run(
