@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -79,8 +81,15 @@ def command() -> None:
     """Where a Lambda invocation's time went, and how each downstream call really ended: on your machine."""
 
 
+def _terminated(number: int, _: object) -> None:
+    """End as by Ctrl-C: environments and folders are cleared away first."""
+    raise SystemExit(128 + number)
+
+
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run it; give the exit code. A failure is told as what, where and what to do."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         code = command.main(args=arguments, prog_name="coldspan", standalone_mode=False)
     except click.exceptions.Abort:

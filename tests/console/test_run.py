@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,30 @@ def test_a_change_is_run_again(place, cache):
             process.communicate(timeout=30)
     assert first["invocations"][0]["answer"]["n"] is None
     assert second["invocations"][0]["answer"] == "changed"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_ended_early_leaves_no_folder(place, cache, tmp_path_factory, number, code):
+    """Ctrl-C in the middle of many, and a CI that stops."""
+    (place / "app.py").write_text(
+        "import time\ndef handler(e, c):\n    print('begun', flush=True)\n    time.sleep(1)\n"
+    )
+    folder = tmp_path_factory.mktemp("tmp")
+    environment = {**os.environ, "COLDSPAN_CACHE": str(cache), "TMPDIR": str(folder)}
+    program = "import sys; from coldspan_console.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "run", "app.handler", "-n", "50", "--concurrency", "2"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        waited = threading.Event()
+        for _ in range(400):
+            if list(folder.glob("coldspan-sandbox-*")):
+                break
+            waited.wait(0.05)
+        waited.wait(1)
+        process.send_signal(number)
+        process.communicate(timeout=50)
+    assert process.returncode == code
+    for _ in range(100):
+        if not list(folder.glob("coldspan-*")):
+            break
+        waited.wait(0.05)
+    assert list(folder.glob("coldspan-*")) == []
