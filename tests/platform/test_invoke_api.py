@@ -182,6 +182,55 @@ def test_what_has_not_ended_when_the_platform_does_becomes_a_dead_letter(served)
     assert json.loads(file.read_text())["requestContext"]["condition"] == "EventAgeExceeded"
 
 
+@pytest.mark.parametrize(
+    ("body", "stay"),
+    [
+        ('{"batchItemFailures": [{"itemIdentifier": "a"}]}', {"a"}),
+        ('{"batchItemFailures": []}', set()),
+        ("null", set()),
+        ('{"batchItemFailures": [{"itemIdentifier": "x"}]}', {"a", "b"}),
+        ('{"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "x"}]}', {"a", "b"}),
+        ('{"batchItemFailures": [{"itemIdentifier": ""}]}', {"a", "b"}),
+        ('{"batchItemFailures": [{"itemIdentifier": null}]}', {"a", "b"}),
+        ('{"batchItemFailures": [{}]}', {"a", "b"}),
+        ("no json", {"a", "b"}),
+    ],
+)
+def test_a_partial_response_that_names_nobody_known_fails_the_whole_batch(body, stay):
+    """As the service does: else messages would be deleted that nobody has worked on."""
+    source = SqsSource.__new__(SqsSource)
+    source._partial = True
+    assert source._failures(body.encode(), {"a", "b"}) == stay
+
+
+def test_a_binary_attribute_of_a_message_is_base64():
+    """Bytes are no JSON: the batch would come again for ever."""
+    source = SqsSource.__new__(SqsSource)
+    source._arn = "arn:aws:sqs:eu-west-1:123456789012:jobs"
+    attributes = {
+        "raw": {"DataType": "Binary", "BinaryValue": b"\xff\x00"},
+        "word": {"DataType": "String", "StringValue": "w"},
+    }
+    message = {"MessageId": "m", "ReceiptHandle": "r", "Body": "b", "MessageAttributes": attributes}
+    found = json.loads(json.dumps(source._record(message)))["messageAttributes"]
+    assert found["raw"]["binaryValue"] == "/wA="
+    assert "stringValue" not in found["raw"]
+    assert found["word"]["stringValue"] == "w"
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: abc", "Content-Length: -1", "Transfer-Encoding: chunked"])
+def test_a_request_whose_length_is_not_told_is_refused(served, headers):
+    """Never an empty event in its place."""
+    import socket
+
+    host, port = served.client.meta.endpoint_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        head = f"POST /2015-03-31/functions/Echo/invocations HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert b" 400 " in connection.recv(4096)
+    assert served.fleet.environments == 0
+
+
 def test_a_queue_of_moto_is_polled_and_partial_failures_stay_in_it(fleet, task):
     """Real messages through the real boto3: what succeeded is deleted, what failed comes again."""
     (task / "app.py").write_text(

@@ -207,6 +207,9 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._open.discard(request)
         super().shutdown_request(request)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that has gone is no fault of ours, and the terminal is the command's."""
+
     def hang_up(self) -> None:
         """End connections that are kept open and ask for nothing; one that is being answered is answered."""
         for connection in list(self._open):
@@ -219,9 +222,9 @@ def _handler_of(api: InvokeApi) -> "type[http.server.BaseHTTPRequestHandler]":
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             try:
+                body = self._body(headers)
                 status, more, answer = api.answer(self.command, self.path, headers, body)
             except RefusedError as error:
                 status, more = error.status, {"x-amzn-ErrorType": error.code, "x-amzn-RequestId": str(uuid.uuid4())}
@@ -233,6 +236,13 @@ def _handler_of(api: InvokeApi) -> "type[http.server.BaseHTTPRequestHandler]":
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+        def _body(self, headers: "dict[str, str]") -> bytes:
+            length = headers.get("content-length", "0")
+            if "chunked" in headers.get("transfer-encoding", "").lower() or not length.isdecimal():
+                self.close_connection = True  # where the next request begins is not known
+                raise RefusedError(400, "InvalidRequestContentException", "the request needs a Content-Length")
+            return self.rfile.read(int(length))
 
         do_GET = do_POST = _answer  # noqa: N815 - http.server's names
 

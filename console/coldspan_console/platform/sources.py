@@ -1,5 +1,6 @@
 """An event source: a queue of SQS (or of moto's server), polled as Lambda polls it."""
 
+import base64
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 BATCH, MOST_RECEIVED = 10, 10  # Lambda's default batch size; what one ReceiveMessage gives
 WAIT_S = 1
 REPORTS_FAILURES = "ReportBatchItemFailures"
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 class SqsSource:
@@ -86,12 +91,13 @@ class SqsSource:
             names = {each["itemIdentifier"] for each in (told or {}).get("batchItemFailures") or ()}
         except (ValueError, TypeError, KeyError, AttributeError):
             return known  # a response that cannot be read fails the whole batch, as one with an unknown id does
-        return min(names, known)
+        return names if names.issubset(known) else known
 
     def _record(self, message: "dict[str, Any]") -> "dict[str, Any]":
         attributes = {
             name: {
-                "stringValue": value.get("StringValue"), "binaryValue": value.get("BinaryValue"),
+                **({"stringValue": value["StringValue"]} if "StringValue" in value else {}),
+                **({"binaryValue": _base64(value["BinaryValue"])} if "BinaryValue" in value else {}),
                 "stringListValues": [], "binaryListValues": [], "dataType": value["DataType"],
             }
             for name, value in (message.get("MessageAttributes") or {}).items()
