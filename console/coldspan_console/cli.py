@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coldspan_console import VERSION
-from coldspan_console.output import INTERRUPTED, ConsoleError
+from coldspan_console.output import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,10 +95,7 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except ConsoleError as error:
-        error.show()
-        return error.exit_code
-    except click.ClickException as error:
+    except click.ClickException as error:  # a ConsoleError is one
         error.show()
         return error.exit_code
     except BrokenPipeError:  # `coldspan list | head`

@@ -144,13 +144,14 @@ def test_the_settings_that_it_knows_are_those_of_the_readme():
 
 def test_the_cost_is_that_of_its_parts(capsys):
     """Ten requests a second, by hand."""
-    found = cost.estimate(10, 4, 3_000, 0.05)
+    found = cost.estimate(10, 4, 3_000)
     assert found["invocations"] == 25_920_000
     assert round(found["metrics"], 2) == 8.70
     assert round(found["logs"], 2) == 38.88
-    assert round(found["traces"], 2) == 6.48
+    assert round(found["traces"], 2) == 18.79  # one of the ten, and 5 % of nine: 14.5 %
+    assert cost.sampled_share(0.2) == 1.0
     assert cli.main(["doctor", "--template", str(ROOT / "template.yaml"), "--traffic", "10"]) == 0
-    assert "a month: 54.06 USD" in capsys.readouterr().out
+    assert "a month: 66.37 USD" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

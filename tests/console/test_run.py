@@ -89,6 +89,13 @@ def test_a_killed_invocation_is_told(capsys, payload, status, outcome):
     assert one["record"]["outcome"] == outcome
 
 
+def test_last_words_before_a_deadline_are_kept_with_the_record(capsys):
+    """The store has what was in flight shortly before the kill, too."""
+    _, found, _ = run(capsys, "--payload", '{"forever": 1}', "--timeout", "1")
+    assert cli.main(["show", found["invocations"][0]["request_id"], "--raw"]) == 0
+    assert '"coldspan": "deadline_near"' in capsys.readouterr().out.replace('"coldspan":"', '"coldspan": "')
+
+
 def test_many_at_once_share_environments(capsys):
     """No more cold starts than there are environments."""
     _, found, _ = run(capsys, "--payload", "{}", "-n", "20", "--concurrency", "3")

@@ -317,3 +317,15 @@ def test_a_console_that_is_killed_leaves_no_process(task, tmp_path, number):
         waited.wait(0.05)
     assert [pid for pid in started if processes.memory_bytes(pid)] == []
     assert not Path(stage).exists()
+
+
+def test_a_process_that_has_ended_is_not_ended_again(fleet):
+    """Its number may be another's by then: what was reset is forgotten by the one who ends what is left."""
+    one = fleet(most=1, timeout_ms=1_000)
+    told = []
+    one._reaper.forget = told.append
+    answer(one.invoke())
+    host = one._all[0].platform.pids[0]
+    one.invoke(event(do="exit"))
+    one.settled()
+    assert told == [host]

@@ -101,8 +101,11 @@ def test_client_context_and_tenant_reach_the_function(served):
         (lambda client: client.invoke(FunctionName="Echo", InvocationType="Event", Payload=LARGE[-1_100_000:]),
          "RequestTooLargeException", 413),
         (lambda client: client.get_function(FunctionName="Nobody"), "ResourceNotFoundException", 404),
+        (lambda client: client.invoke(FunctionName="Echo", Payload=b"[NaN]"), "InvalidRequestContentException", 400),
+        (lambda client: client.invoke(FunctionName="Echo", ClientContext="W10="),
+         "InvalidRequestContentException", 400),
     ],
-    ids=["unknown", "no json", "too large", "too large for later", "unknown to get"],
+    ids=["unknown", "no json", "too large", "too large for later", "unknown to get", "no number", "no object"],
 )  # fmt: skip
 def test_errors_have_the_services_shapes(served, call, code, status):
     """boto3 makes its own exceptions of them."""
@@ -172,6 +175,31 @@ def test_an_asynchronous_invocation_that_fails_is_tried_three_times_and_becomes_
     )
     assert (letter["requestPayload"], letter["responsePayload"]["errorType"]) == ({"do": "raise"}, "ValueError")
     assert list(served.letters.rglob("*.part")) == []
+
+
+def test_a_function_that_is_not_to_be_tried_again_is_not(served, tmp_path):
+    """MaximumRetryAttempts: 0."""
+    later = Asynchronous(tmp_path / "other", retry_s=0.05, retries={"Echo": 0})
+    later.submit(served.fleet, b'{"do": "raise"}', {})
+    assert later.wait(20)
+    (file,) = (tmp_path / "other").rglob("*.json")
+    assert json.loads(file.read_text())["requestContext"]["approximateInvokeCount"] == 1
+    later.close(0)
+
+
+def test_events_that_wait_for_a_retry_hold_up_no_other(served, tmp_path):
+    """As many failing ones as there are workers, and a long delay."""
+    later = Asynchronous(tmp_path / "other", retry_s=600)
+    for _ in range(20):
+        later.submit(served.fleet, b'{"do": "raise"}', {})
+    later.submit(served.fleet, b'{"do": "print", "n": 77}', {})
+    waited = threading.Event()
+    for _ in range(400):
+        if any(line.text == "a line 77" for line in served.fleet.lines):
+            break
+        waited.wait(0.05)
+    assert any(line.text == "a line 77" for line in served.fleet.lines)
+    assert later.close(0) == 20
 
 
 def test_what_has_not_ended_when_the_platform_does_becomes_a_dead_letter(served):

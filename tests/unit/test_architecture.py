@@ -249,3 +249,15 @@ def files(pattern):
     for folder in OURS:
         found += [path for path in (ROOT / folder).rglob(pattern) if path.is_file()]
     return sorted(path for path in found if not {"__pycache__", ".aws-sam"} & set(path.parts) and path.suffix != ".pyc")
+
+
+def test_the_console_reads_core_and_the_settings_and_nothing_else_of_the_recorder():
+    """What runs inside the customer's process is free to change."""
+    bad = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sorted((ROOT / "console").rglob("*.py"))
+        if "probe" not in path.parts
+        for line, name in set(imports(parsed(path), deep=True))
+        if name.startswith("coldspan.") and not name.startswith(("coldspan.core.", "coldspan.boot.settings."))
+    ]
+    assert bad == []

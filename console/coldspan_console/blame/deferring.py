@@ -6,11 +6,11 @@ be deployed after such a change, with no hook of ours in it.
 
 import ast
 import difflib
-import os
-import shutil
 import symtable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from coldspan_console.platform.sandbox import compose_opt
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Import = ast.Import | ast.ImportFrom
@@ -108,15 +108,8 @@ def defer_in(task: Path, files: "list[Path]", package: str, into: Path) -> "list
 
 
 def copy_folder(task: Path, into: Path) -> None:
-    """Copy a folder as links to its files, or as copies where the file system has no links."""
-
-    def link(source: str, target: str) -> None:
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except OSError:
-            shutil.copy2(source, target, follow_symlinks=False)
-
-    shutil.copytree(task, into, symlinks=True, copy_function=link, ignore=shutil.ignore_patterns(".git", ".coldspan"))
+    """Copy a function's folder as links to its files, or as copies where the file system has no links."""
+    compose_opt(into, task, without=(".git", ".coldspan"))
 
 
 def _is_of(name: "str | None", package: str) -> bool:

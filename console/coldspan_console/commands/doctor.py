@@ -21,6 +21,7 @@ Examples:
   coldspan doctor --log function.log           lines that CloudWatch would not take metrics from
   aws logs tail /aws/lambda/orders | coldspan doctor --log -
   coldspan doctor OrdersFunction --traffic 10  what its metrics cost a month at ten requests a second"""
+LINE_BYTES = 3_000  # an invocation's line and those of two calls, as the samples print them
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -53,7 +54,7 @@ def command(
                 found += _tried(declared, output)
     value: dict[str, Any] = {"findings": [{name: getattr(each, name) for name in each.__slots__} for each in found]}
     if traffic is not None:
-        value["cost_usd_a_month"] = cost.estimate(traffic, pairs, 3_000, 0.05 if traffic > 1 else 1.0)
+        value["cost_usd_a_month"] = cost.estimate(traffic, pairs, LINE_BYTES)
 
     def picture(console: "Console") -> None:
         for each in sorted(found, key=lambda one: list(STYLES).index(one.severity)):
@@ -76,7 +77,7 @@ def _show_cost(console: "Console", cost: "dict[str, float]", pairs: int) -> None
     console.print(
         f"a month: {cost['sum']:,.2f} USD ({parts}) for {cost['invocations']:,.0f} invocations", highlight=False
     )
-    assumed = f"{pairs} (tool, operation) pairs; 3 kB of lines an invocation"
+    assumed = f"{pairs} (tool, operation) pairs; {LINE_BYTES / 1_000:g} kB of lines an invocation"
     console.print(f"  us-east-1 prices of {CHECKED} without the free tier; {assumed}", style="dim", highlight=False)
 
 

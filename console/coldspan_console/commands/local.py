@@ -80,12 +80,11 @@ def command(functions: "tuple[str, ...]", output: Output, **options: Any) -> int
         )
         store = stack.enter_context(Store.open(place))
         letters = project.root / ".coldspan" / "dead-letters"
-        served = Served(
+        served = stack.enter_context(Served(
             prepared, store, letters, _teller(output, [each.declared.name for each in prepared]),
             concurrency=options["concurrency"], retry_s=options["retry_delay"], host=options["host"],
             port=options["port"], idle_s=options["idle"],
-        )  # fmt: skip
-        stack.callback(served.close)
+        ))  # fmt: skip
         polled = served.poll(prepared, address, options["region"]) if address is not None else []
         value = {"event": "listening", "address": served.api.address, "functions": list(served.fleets), "polls": polled}
         output.result(value, lambda console: _introduce(console, value))

@@ -7,43 +7,16 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from coldspan.core.limits import EMF_DIMENSION_VALUE_CHARS as VALUE_CHARS
+from coldspan.core.limits import EMF_METRICS_PER_DIRECTIVE as METRICS
+from coldspan.core.limits import EMF_VALUES_PER_METRIC as VALUES
+from coldspan.core.usermetrics import UNITS
 from coldspan_console.doctor.findings import ERROR, WARNING, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-EVENT_BYTES, METRICS, VALUES, KEYS, VALUE_CHARS, NAME_CHARS = 1_048_576, 100, 100, 30, 1_024, 1_024
-UNITS = frozenset(
-    [
-        "Seconds",
-        "Microseconds",
-        "Milliseconds",
-        "Bytes",
-        "Kilobytes",
-        "Megabytes",
-        "Gigabytes",
-        "Terabytes",
-        "Bits",
-        "Kilobits",
-        "Megabits",
-        "Gigabits",
-        "Terabits",
-        "Percent",
-        "Count",
-        "Bytes/Second",
-        "Kilobytes/Second",
-        "Megabytes/Second",
-        "Gigabytes/Second",
-        "Terabytes/Second",
-        "Bits/Second",
-        "Kilobits/Second",
-        "Megabits/Second",
-        "Gigabits/Second",
-        "Terabits/Second",
-        "Count/Second",
-        "None",
-    ]
-)
+EVENT_BYTES, KEYS = 1 << 20, 30  # PutLogEvents' own limit: the recorder's has a margin; dimensions of a set
 MANY = 50  # values of one dimension in one log: each is a metric that costs
 
 

@@ -107,11 +107,12 @@ def _settings(variables: "dict[str, str]", where: str) -> "Iterator[Finding]":
         near = difflib.get_close_matches(name, VARIABLES, 1)
         todo = f"did you mean {near[0]}?" if near else "remove it: README.md, “Settings”, has the names"
         yield Finding("CS105", WARNING, f"{name} is no setting", where, todo)
-    for refused in Settings(dict(variables)).problems:
+    settings = Settings(dict(variables))
+    for refused in settings.problems:
         yield Finding(
             "CS106", ERROR, f"refused, and the default taken: {refused}", where, "README.md, “Settings”, has the values"
         )
-    if variables.get("COLDSPAN_ENABLED", "").lower() in {"false", "0", "no", "off"}:
+    if not settings.enabled:
         yield Finding("CS107", WARNING, "COLDSPAN_ENABLED is off: nothing is recorded", where, "remove it")
     unknown = [
         word for word in re.split(r"[,\s]+", variables.get("COLDSPAN_EXPORT", "")) if word and word not in EXPORTERS

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coldspan_console.platform.fleet import FleetClosedError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from coldspan_console.platform.environment import Outcome
     from coldspan_console.platform.fleet import Fleet
 
 # Source: Lambda developer guide, "Asynchronous invocation", "Error handling": two retries, after one and two minutes.
-TRIES = 3
+RETRIES = 2
 DELAYS = (1, 2)  # times the delay that was asked for: 60 s in the service
 WORKERS = 16
 
@@ -31,17 +33,23 @@ class Waiting:
     options: "dict[str, Any]"
     request_id: str
     tries: int = 0
+    timer: "threading.Timer | None" = None  # until the next try
 
 
 class Asynchronous:
-    """The queue of asynchronous invocations. `done` is told of every try: the event, the outcome."""
+    """The queue of asynchronous invocations. `done` is told of every try: the event, the outcome.
+
+    `retries`: how often a function that fails is tried again, by its name, where it is not twice.
+    """
 
     def __init__(
-        self, folder: Path, *, retry_s: float = 1.0, done: "Callable[[Waiting, Outcome], None]" = lambda *_: None
-    ) -> None:
+        self, folder: Path, *, retry_s: float = 1.0, done: "Callable[[Waiting, Outcome], None]" = lambda *_: None,
+        retries: "Mapping[str, int] | None" = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self._retry_s = retry_s
         self._done = done
+        self._retries = retries or {}
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._burying = 0
@@ -73,20 +81,33 @@ class Asynchronous:
         with self._changed:
             left, self._waiting = list(self._waiting.values()), {}
         for one in left:
+            if one.timer is not None:
+                one.timer.cancel()
             self._bury(one, "EventAgeExceeded", None)
         return len(left)
 
     def _work(self) -> None:
         while (one := self._queue.get()) is not None and not self._closed.is_set():
-            outcome = one.fleet.invoke(one.event, request_id=one.request_id, **one.options)
+            try:
+                outcome = one.fleet.invoke(one.event, request_id=one.request_id, **one.options)
+            except FleetClosedError:
+                return  # close() has made a dead letter of it
             one.tries += 1
             self._done(one, outcome)
             if outcome.status == "success":
                 self._end(one)
-            elif one.tries >= TRIES:
+            elif one.tries > self._retries.get(one.fleet.function.name, RETRIES):
                 self._bury_once(one, outcome)
-            elif not self._closed.wait(self._retry_s * DELAYS[one.tries - 1]):
-                self._queue.put(one)
+            else:  # the next one does not wait for it
+                self._later(one)
+
+    def _later(self, one: Waiting) -> None:
+        timer = threading.Timer(self._retry_s * DELAYS[one.tries - 1], self._queue.put, (one,))
+        timer.daemon = True
+        with self._changed:
+            if one.request_id in self._waiting:  # close() has not made a dead letter of it
+                one.timer = timer
+                timer.start()
 
     def _end(self, one: Waiting) -> None:
         with self._changed:
@@ -109,10 +130,9 @@ class Asynchronous:
     def _bury(self, one: Waiting, condition: str, outcome: "Outcome | None") -> None:
         """Write the record that a failure destination gets; whole, or not at all."""
         function = one.fleet.function
-        arn = f"arn:aws:lambda:{function.region}:123456789012:function:{function.name}:{function.version}"
         context = {
             "requestId": one.request_id,
-            "functionArn": arn,
+            "functionArn": f"{function.arn}:{function.version}",
             "condition": condition,
             "approximateInvokeCount": one.tries,
         }

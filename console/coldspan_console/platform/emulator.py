@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coldspan_console.platform.processes import below
+from coldspan_console.platform.processes import send, tree
 from coldspan_console.platform.sandbox import BY_VARIABLES, MOUNTED, Stage, unshare_command, version_of
 
 if TYPE_CHECKING:
@@ -153,26 +153,26 @@ class Emulator:
 
     def runtimes(self) -> list[int]:
         """The processes that run the function now, by their ids: workers, too."""
-        pids = below(self._process.pid) if self._process is not None else set()
+        pids = tree([self._process.pid]) if self._process is not None else set()
         return sorted(pid for pid in pids if b"bootstrap.py" in _command_line(pid))
 
     def shutdown(self) -> int:
         """End the emulator as a person would, by SIGTERM, so that extensions get their SHUTDOWN; its exit code."""
         process = self._process
         assert process is not None, "it has not been started"  # noqa: S101 - a mistake of the caller's
-        started = below(process.pid)
+        started = tree([process.pid]) - {process.pid}
         process.terminate()
         try:
             return process.wait(SHUTDOWN_S)
         finally:
-            _kill(started)
+            send(started, signal.SIGKILL)
             self.close()
 
     def close(self) -> None:
         """End the emulator and all that it has started, and read what is left of its output."""
         process, self._process = self._process, None
         if process is not None:
-            _kill({process.pid, *below(process.pid)})
+            send(tree([process.pid]), signal.SIGKILL)
             process.wait()
             if self._reader is not None:
                 self._reader.join(5)
@@ -210,12 +210,6 @@ class Emulator:
         text = self.text
         self.close()
         raise EmulatorMissingError(f"the emulator did not start:\n{text}")
-
-
-def _kill(pids: set[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def _command_line(pid: int) -> bytes:

@@ -5,7 +5,7 @@ import json
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.platform import platformlog, postmortem, processes
@@ -46,8 +46,7 @@ class Outcome:
 
     `status` is "success", "error" (the handler raised), "timeout", "failure" (the process died, init failed) or
     "throttled" (no environment was free). `body` is what the caller gets: the response, or the error as JSON.
-    `report` has the figures of the REPORT line, where they are known yet: durationMs, billedDurationMs, memorySizeMB,
-    maxMemoryUsedMB, initDurationMs, restoreDurationMs; Fleet.settled() has them in any case.
+    The figures of its REPORT line are known later: Fleet.settled() has them.
     """
 
     request_id: str
@@ -55,7 +54,6 @@ class Outcome:
     body: bytes
     error_type: str = ""
     environment: int = 0
-    report: "dict[str, Any]" = field(default_factory=dict)
 
 
 class Environment:
@@ -80,7 +78,6 @@ class Environment:
         self.running: dict[str, Invocation] = {}
         self._heard = heard
         self._freeze = freeze and not self.managed
-        self._reaper = reaper
         self._reports: dict[str, dict[str, Any]] = {}
         self._segments: list[Entry] = []
         self._restore_ms = 0.0
@@ -88,8 +85,9 @@ class Environment:
         self.platform = LocalLambda(function, enforce_deadline=not self.managed)
         self.platform.heard = self._entry
         self.platform.telemetry.heard = self._event
-        self.platform.started = reaper.watch
+        self.platform.started, self.platform.ended = reaper.watch, reaper.forget
         reaper.remove(self.platform.sandbox.stage)
+        self._restarting = threading.Lock()
         self._watching = threading.Event()
         self._closed = threading.Event()
         self._memory = threading.Thread(target=self._watch_memory, name=f"memory {number}", daemon=True)
@@ -111,8 +109,7 @@ class Environment:
         platform, api = self.platform, self.platform.api
         self.thaw()
         api.forget()
-        if platform.reason:  # its init has failed, or it has been reset: once more, within the function's own time
-            self._restart()
+        self._restart()
         self.running[invocation.request_id] = invocation
         self._watching.set()
         platform.submit(invocation)
@@ -176,16 +173,13 @@ class Environment:
         self._watching.set()
         if self._memory.ident is not None:
             self._memory.join()
-        pids = platform.pids
         platform.close()
         self._keep(platform.ledger.forget())
-        for pid in pids:
-            self._reaper.forget(pid)
 
-    @property
-    def reports(self) -> "dict[str, dict[str, Any]]":
-        """The figures of each REPORT, by request id."""
-        return self._reports
+    def take_reports(self) -> "dict[str, dict[str, Any]]":
+        """The figures of each REPORT, by request id, once."""
+        taken, self._reports = self._reports, {}
+        return taken
 
     def take_segments(self) -> "list[Entry]":
         """The datagrams for the X-Ray daemon, once."""
@@ -203,8 +197,10 @@ class Environment:
             platform.kill("timeout")
 
     def _restart(self) -> None:
-        with contextlib.suppress(PlatformTimeoutError):
-            self.platform.restart()
+        """Begin anew where its init has failed, or it has been reset: within the function's own time."""
+        with self._restarting, contextlib.suppress(PlatformTimeoutError):
+            if self.platform.reason:  # the workers of a Managed Instance may all see it at once
+                self.platform.restart()
 
     def _restore(self) -> None:
         """A real pause at the snapshot, then the runtime goes on; how long it took until it was ready."""

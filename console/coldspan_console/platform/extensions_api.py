@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from coldspan_console.platform.function import ACCOUNT
 from coldspan_console.platform.runtime_api import GONE_CHECK_S
 from coldspan_console.platform.server import Exchange, Reply
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 INVOKE = "INVOKE"
 SHUTDOWN = "SHUTDOWN"
 LARGEST_COUNT = 10  # Lambda developer guide, "Extensions": internal and external ones together
-ACCOUNT = "123456789012"
 JSON_TYPE = [("Content-Type", "application/json")]
 
 

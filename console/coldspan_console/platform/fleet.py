@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 SEGMENTS = 10_000  # kept for those who ask
 REPORTS = 100_000
-OUTCOMES = 1_000
 SOON_NS = 100_000_000
+
+
+class FleetClosedError(RuntimeError):
+    """The fleet has been closed: there are no environments any more."""
 
 
 class Fleet:
@@ -54,7 +57,7 @@ class Fleet:
         self._all: list[Environment] = []
         self._busy: dict[Environment, int] = {}
         self._starting = 0
-        self._settling = 0
+        self._settling: set[str] = set()  # request ids
         self._reports: dict[str, dict[str, Any]] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._segments: deque[Any] = deque(maxlen=SEGMENTS)
@@ -87,21 +90,21 @@ class Fleet:
         invocation = Invocation(
             event, request_id=request_id or str(uuid.uuid4()), deadline_ms=self.timeout_ms,
             client_context=client_context, trace_id=trace_id or self.trace_header(), tenant_id=tenant_id,
-            function_arn=f"arn:aws:lambda:{self.function.region}:123456789012:function:{self.function.name}",
+            function_arn=self.function.arn,
         )  # fmt: skip
         environment = self._take(tenant_id, wait=wait)
         if environment is None:
             body = b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","message":"Rate Exceeded."}'
             return Outcome(invocation.request_id, "throttled", body, "TooManyRequestsException")
         with self._changed:
-            self._settling += 1
+            self._settling.add(invocation.request_id)
         try:
             outcome = environment.run(invocation)
         finally:
             threading.Thread(target=self._settle, args=(environment, invocation), name="settle", daemon=True).start()
         with self._changed:
             self._outcomes[outcome.request_id] = outcome
-            while len(self._outcomes) > OUTCOMES:
+            while len(self._outcomes) > REPORTS:
                 del self._outcomes[next(iter(self._outcomes))]
         return outcome
 
@@ -110,6 +113,11 @@ class Fleet:
         with self._changed:
             self._changed.wait_for(lambda: not self._settling and not self._busy, timeout_s)
             return dict(self._reports)
+
+    def settled_one(self, request_id: str, timeout_s: float) -> bool:
+        """Wait until nothing is at work on one invocation any more; whether that came to be."""
+        with self._changed:
+            return self._changed.wait_for(lambda: request_id not in self._settling, timeout_s)
 
     def take_ended(self) -> "list[tuple[Outcome, dict[str, Any]]]":
         """Outcomes with their figures, of what has ended since the last call; they are not kept any longer."""
@@ -158,7 +166,7 @@ class Fleet:
         with self._changed:
             while True:
                 if self._closed:
-                    raise RuntimeError("the fleet has been closed")
+                    raise FleetClosedError
                 if (found := self._free(tenant_id)) is not None:
                     self._busy[found] = self._busy.get(found, 0) + 1
                     return found
@@ -211,15 +219,14 @@ class Fleet:
         finally:
             with self._changed:
                 self._collect(environment)
-                self._settling -= 1
+                self._settling.discard(invocation.request_id)
                 self._busy[environment] -= 1
                 if not self._busy[environment]:
                     del self._busy[environment]
                 self._changed.notify_all()
 
     def _collect(self, environment: Environment) -> None:
-        self._reports |= environment.reports
-        environment.reports.clear()
+        self._reports |= environment.take_reports()
         while len(self._reports) > REPORTS:
             del self._reports[next(iter(self._reports))]
         self._segments.extend(environment.take_segments())
@@ -257,4 +264,4 @@ class Fleet:
             self._collect(environment)
 
 
-__all__ = ["Fleet", "LogLine", "Outcome"]
+__all__ = ["Fleet", "FleetClosedError", "LogLine", "Outcome"]

@@ -20,6 +20,7 @@ NOT_FOR_EXTENSIONS = (
     "_AWS_XRAY_DAEMON_PORT",
     "_HANDLER",
 )
+ACCOUNT = "123456789012"  # of the local platform, and of whatever a template only names
 START_SCRIPTS = Path(__file__).parent / "runtime"
 
 
@@ -53,6 +54,11 @@ class Function:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, path.absolute())
         object.__setattr__(self, "more_layers", tuple(path.absolute() for path in self.more_layers))
+
+    @property
+    def arn(self) -> str:
+        """Its ARN, without a version."""
+        return f"arn:aws:lambda:{self.region}:{ACCOUNT}:function:{self.name}"
 
     @property
     def layers(self) -> "tuple[Path, ...]":

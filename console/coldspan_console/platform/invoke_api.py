@@ -27,8 +27,9 @@ PREFIX = "/2015-03-31/functions"
 INVOKE = re.compile(r"^/2015-03-31/functions/(?P<name>[^/]+)/invocations/?$")
 ONE = re.compile(r"^/2015-03-31/functions/(?P<name>[^/]+)(?P<configuration>/configuration)?/?$")
 # Source: Lambda quotas: 6 MB for synchronous, 1 MB for asynchronous invocations.
-SYNC_BYTES, ASYNC_BYTES = 6_291_556, 1_048_576
+SYNC_BYTES, ASYNC_BYTES = 6 << 20, 1 << 20
 TAIL_BYTES = 4_096
+TAIL_S = 5.0  # for what the function prints after its response
 TAILS = 1_000  # requests whose log is kept for X-Amz-Log-Type: Tail
 
 
@@ -60,11 +61,8 @@ class RefusedError(Exception):
 
     def __init__(self, status: int, code: str, text: str, **members: str) -> None:
         super().__init__(text)
-        self.status, self.code, self.members = (
-            status,
-            code,
-            {"message": text, "Message": text, "Type": "User", **members},
-        )
+        self.status, self.code = status, code
+        self.members = {"message": text, "Message": text, "Type": "User", **members}
 
 
 class InvokeApi:
@@ -106,11 +104,8 @@ class InvokeApi:
             return 200, {}, json.dumps({"Functions": [configuration(each) for each in self.fleets.values()]}).encode()
         if method == "GET" and (match := ONE.match(path)):
             told = configuration(self._fleet(match["name"]))
-            told = (
-                told
-                if match["configuration"]
-                else {"Configuration": told, "Code": {"RepositoryType": "S3"}, "Tags": {}}
-            )
+            if not match["configuration"]:
+                told = {"Configuration": told, "Code": {"RepositoryType": "S3"}, "Tags": {}}
             return 200, {}, json.dumps(told).encode()
         raise RefusedError(404, "UnknownOperationException", f"{method} {path} is not served here")
 
@@ -120,8 +115,7 @@ class InvokeApi:
         parts = name.split(":")
         name = parts[parts.index("function") + 1] if "function" in parts else parts[0]
         if name not in self.fleets:
-            arn = f"arn:aws:lambda:eu-west-1:123456789012:function:{name}"
-            raise RefusedError(404, "ResourceNotFoundException", f"Function not found: {arn}")
+            raise RefusedError(404, "ResourceNotFoundException", f"Function not found: {name}")
         return self.fleets[name]
 
     def _invoke(self, fleet: "Fleet", headers: "dict[str, str]", body: bytes) -> "tuple[int, dict[str, str], bytes]":
@@ -132,22 +126,19 @@ class InvokeApi:
             text = f"{len(event)} byte payload is too large for the {kind} invocation type (limit {most} bytes)"
             raise RefusedError(413, "RequestTooLargeException", text)
         try:
-            json.loads(event)
+            json.loads(event, parse_constant=_no_constant)
         except ValueError as error:
             text = f"Could not parse request body into json: {error}"
             raise RefusedError(400, "InvalidRequestContentException", text) from None
-        options = {
-            "client_context": _client_context(headers.get("x-amz-client-context")),
-            "trace_id": headers.get("x-amzn-trace-id"),
-            "tenant_id": headers.get("x-amz-tenant-id"),
-        }
+        context = _client_context(headers.get("x-amz-client-context"))
+        options = {"trace_id": headers.get("x-amzn-trace-id"), "tenant_id": headers.get("x-amz-tenant-id")}
         if kind == "DryRun":
             return 204, {}, b""
         if kind == "Event":
             return 202, {"x-amzn-RequestId": self._later.submit(fleet, event, options)}, b""
         if kind != "RequestResponse":
             raise RefusedError(400, "InvalidParameterValueException", f"InvocationType {kind}")
-        outcome = fleet.invoke(event, request_id=str(uuid.uuid4()), wait=False, **options)
+        outcome = fleet.invoke(event, request_id=str(uuid.uuid4()), wait=False, client_context=context, **options)
         return self._told(fleet, outcome, tail=headers.get("x-amz-log-type") == "Tail")
 
     def _told(self, fleet: "Fleet", outcome: "Outcome", *, tail: bool) -> "tuple[int, dict[str, str], bytes]":
@@ -158,7 +149,7 @@ class InvokeApi:
         if outcome.status != "success":
             headers["X-Amz-Function-Error"] = "Unhandled"
         if tail:
-            fleet.settled(5.0)
+            fleet.settled_one(outcome.request_id, TAIL_S)
             headers["X-Amz-Log-Result"] = self._tails.take(outcome.request_id).decode()
         return 200, headers, outcome.body
 
@@ -168,7 +159,7 @@ def configuration(fleet: "Fleet") -> "dict[str, Any]":
     function = fleet.function
     return {
         "FunctionName": function.name,
-        "FunctionArn": f"arn:aws:lambda:{function.region}:123456789012:function:{function.name}",
+        "FunctionArn": function.arn,
         "Handler": function.handler,
         "MemorySize": function.memory_mb,
         "Timeout": max(1, fleet.timeout_ms // 1_000),
@@ -180,14 +171,22 @@ def configuration(fleet: "Fleet") -> "dict[str, Any]":
     }
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _client_context(value: "str | None") -> "str | None":
     """The header's base64 as the JSON text that the runtime is given. Errors: RefusedError."""
     if not value:
         return None
     try:
-        return base64.b64decode(value, validate=True).decode("utf-8")
+        text = base64.b64decode(value, validate=True).decode("utf-8")
+        if isinstance(json.loads(text), dict):
+            return text
     except ValueError:
-        raise RefusedError(400, "InvalidRequestContentException", "Client context must be a valid Base64") from None
+        pass
+    text = "Client context must be a valid Base64-encoded JSON object."
+    raise RefusedError(400, "InvalidRequestContentException", text)
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):

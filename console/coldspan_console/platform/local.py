@@ -79,6 +79,7 @@ class LocalLambda:
         self.late_reports: list[Running] = []
         self.heard: Callable[[Entry], None] = lambda _: None  # told of every entry of the ledger; it may not wait
         self.started: Callable[[int], None] = lambda _: None  # told of every process that is started
+        self.ended: Callable[[int], None] = lambda _: None  # and of its end: its number may become another's
         self.stdout: output.Lines | None = None
         self._extensions = extensions
         self._watchers: list[threading.Thread] = []
@@ -231,6 +232,7 @@ class LocalLambda:
     def _watch(self, then: Any, process: "subprocess.Popen[bytes]", *arguments: Any) -> None:
         def watch() -> None:
             process.wait()
+            self.ended(process.pid)
             then(process, *arguments)
 
         self._watchers.append(threading.Thread(target=watch, name="exit", daemon=True))

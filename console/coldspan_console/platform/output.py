@@ -1,5 +1,6 @@
 """What a function printed, and the EMF documents in it."""
 
+import contextlib
 import json
 import os
 import struct
@@ -75,6 +76,14 @@ def documents(lines: "list[bytes]") -> "list[dict[str, Any]]":
     Source: CloudWatch EMF specification, "Root node". Lines of any other kind are the function's own and are left out.
     """
     return [found for line in lines if (found := _document(line)) is not None]
+
+
+def record_of(line: str) -> "dict[str, Any] | None":
+    """What the recorder or the black box says in a line: an EMF document, or the last words before a deadline."""
+    if line.startswith('{"coldspan":'):
+        with contextlib.suppress(ValueError):
+            return json.loads(line)
+    return _document(line.encode("utf-8", "replace"))
 
 
 def is_document(line: bytes) -> bool:

@@ -39,9 +39,9 @@ for line in sys.stdin:
     elif word[:1] == "/":
         folders.append(word)
 for pid in pids:
-    for each in [pid, *below(pid)]:
+    for end, number in [(os.killpg, pid), *((os.kill, each) for each in [pid, *below(pid)])]:
         try:
-            os.kill(each, signal.SIGKILL)
+            end(number, signal.SIGKILL)
         except OSError:
             pass
 for folder in folders:

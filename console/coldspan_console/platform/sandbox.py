@@ -43,14 +43,16 @@ def version_of(python: Path) -> str:
     return done.stdout.strip()
 
 
-def compose_opt(into: Path, *layers: Path) -> Path:
-    """One folder of several layers, in their order: of two files with one path the later layer's is there.
+def compose_opt(into: Path, *folders: Path, without: "tuple[str, ...]" = ()) -> Path:
+    """One folder of several, in their order: of two files with one path the later folder's is there.
 
-    The files are hard links where the file system allows, else copies: nobody may write to them.
+    The files are hard links where the file system allows, else copies: nobody may write to them. `without`: patterns of
+    names that are left out.
     """
     into.mkdir(exist_ok=True)
-    for layer in layers:
-        shutil.copytree(layer, into, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+    ignored = shutil.ignore_patterns(*without)
+    for folder in folders:
+        shutil.copytree(folder, into, symlinks=True, copy_function=_link, dirs_exist_ok=True, ignore=ignored)
     return into
 
 

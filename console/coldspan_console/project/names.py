@@ -4,10 +4,11 @@ import graphlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from coldspan_console.platform.function import ACCOUNT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-ACCOUNT = "123456789012"
 # The shape of an ARN, by type. {name} is the resource's physical name.
 ARNS = {
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{name}",

@@ -1,5 +1,6 @@
 """What the page is given: documents made small, with names that are short because there are ten thousand of them."""
 
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 TEXT_CHARS = 2_000  # of a message; a call's payload and a log line have as much
 PAYLOAD_CHARS = 20_000
-STACKS, FRAMES, LOG_LINES, MODULES = 16, 40, 200, 3_000  # of one invocation
+STACKS, FRAMES, LOG_LINES, PACKAGES, MODULES = 16, 40, 200, 100, 3_000  # of one invocation
 TREES = 40  # cold starts whose import tree is in the page: the latest
 # member of a document -> member of the page's invocation, as they are
 FACTS = {
@@ -54,11 +55,11 @@ def shaped(
         one = _taken(document, FACTS)
         one["t"] = _number((document.get("_aws") or {}).get("Timestamp"))
         one["ms"] = _number(one.get("ms"))
-        one["calls"] = [_call(call) for call in document.get("calls") or () if isinstance(call, dict)]
-        if document.get("stacks"):
-            one["stacks"] = [_stack(stack) for stack in document["stacks"][:STACKS] if isinstance(stack, dict)]
+        one["calls"] = [_call(call) for call in _objects(document.get("calls"))]
+        if stacks := _objects(document.get("stacks"))[:STACKS]:
+            one["stacks"] = [_stack(stack) for stack in stacks]
         if isinstance(document.get("platform"), dict):
-            one["platform"] = document["platform"]
+            one["platform"] = _bounded(document["platform"], TEXT_CHARS)
         if isinstance(document.get("init"), dict):
             trees += 1
             one["imports"] = _imports(document["init"], with_tree=trees <= TREES)
@@ -79,21 +80,33 @@ def _call(call: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def _stack(stack: "dict[str, Any]") -> "dict[str, Any]":
-    frames = [_text(frame, TEXT_CHARS) for frame in (stack.get("frames") or ())[:FRAMES]]
+    given = stack.get("frames")
+    frames = [_text(frame, TEXT_CHARS) for frame in given[:FRAMES]] if isinstance(given, list) else []
     return {"thread": _text(stack.get("thread"), 200), "frames": frames}
 
 
 def _imports(init: "dict[str, Any]", *, with_tree: bool) -> "dict[str, Any]":
+    split = init.get("split")
     found: dict[str, Any] = {
-        "ms": init.get("import_ms"),
-        "modules": init.get("modules"),
-        "split": init.get("split") or {},
-        "packages": (init.get("packages") or [])[:100],
-        "calls": [_call(call) for call in init.get("calls") or () if isinstance(call, dict)],
+        "ms": _number(init.get("import_ms")),
+        "modules": _number(init.get("modules")),
+        "split": {_text(name, 200): _number(ms) for name, ms in split.items()} if isinstance(split, dict) else {},
+        "packages": _rows(init.get("packages"))[:PACKAGES],
+        "calls": [_call(call) for call in _objects(init.get("calls"))],
     }
     if with_tree:
-        found["tree"] = (init.get("tree_us") or [])[:MODULES]  # [name, depth, total us, self us] in order
+        found["tree"] = _rows(init.get("tree_us"))[:MODULES]  # [name, depth, total us, self us] in order
     return found
+
+
+def _objects(given: Any) -> "list[dict[str, Any]]":
+    return [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+
+
+def _rows(given: Any) -> "list[list[Any]]":
+    """Rows of four, as the recorder makes them of packages and modules."""
+    rows = [each for each in given if isinstance(each, list) and len(each) == 4] if isinstance(given, list) else []
+    return [_bounded(row, 200) for row in rows]
 
 
 def _taken(given: "dict[str, Any]", names: "dict[str, str]") -> "dict[str, Any]":
@@ -112,7 +125,9 @@ def _bounded(value: Any, most: int) -> Any:
     if isinstance(value, dict):
         return {_text(name, 200): _bounded(each, most) for name, each in list(value.items())[:200]}
     if isinstance(value, list):
-        return [_bounded(each, most) for each in value[:500]]
+        return [_bounded(each, most) for each in value[:MODULES]]
+    if isinstance(value, float) and not math.isfinite(value):  # 1e999 is JSON, and infinite: the page's JSON is not
+        return None
     return value
 
 

@@ -39,8 +39,12 @@ def render(data: "dict[str, Any]") -> str:
 
 def packed(data: "dict[str, Any]") -> str:
     """The data as base64 of gzip of JSON."""
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=str)
-    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(compact(data).encode(), 6, mtime=0)).decode()
+
+
+def compact(data: Any) -> str:
+    """The data as JSON that a browser reads: on one line, in ASCII, without NaN."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False, default=str)
 
 
 def _hash(text: str) -> str:

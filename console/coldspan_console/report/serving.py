@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import http.server
-import json
 import socketserver
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from coldspan_console.output import MISSING, ConsoleError
 from coldspan_console.report.building import build, logs_of
 from coldspan_console.report.data import shaped
-from coldspan_console.report.page import render
+from coldspan_console.report.page import compact, render
 from coldspan_console.store import Store
 
 if TYPE_CHECKING:
@@ -64,9 +63,7 @@ class LiveReport:
                     wanted = dataclasses.replace(self._wanted, changed_after=changes)
                     found, changes = list(store.documents(wanted, limit=MOST)), now
                     if found:
-                        text = json.dumps(
-                            list(shaped(found, logs_of(store, found))), separators=(",", ":"), default=str
-                        )
+                        text = compact(list(shaped(found, logs_of(store, found))))
                         send(f"data: {text}\n\n".encode())
                 elif looks % ALIVE_LOOKS == 0:
                     send(b": alive\n\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from coldspan_console import layers
 from coldspan_console.output import BAD_INPUT, MISSING, ConsoleError
-from coldspan_console.platform.function import Function
+from coldspan_console.platform.function import ACCOUNT, Function
 from coldspan_console.platform.sandbox import compose_opt
 from coldspan_console.running import interpreter
 
@@ -73,7 +73,7 @@ def prepare(declared: "Declared", wishes: Wishes, output: "Output") -> "Iterator
         environment = {
             **declared.environment,
             **wishes.credentials,
-            "AWS_ACCOUNT_ID": "123456789012",
+            "AWS_ACCOUNT_ID": ACCOUNT,
             **wishes.environment,
         }
         if wishes.aws_endpoint:

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from coldspan.boot.settings import Settings
+
 if TYPE_CHECKING:
     from coldspan_console.running.prepared import Prepared
     from coldspan_console.running.runs import Ran
 
-OFF = ("0", "false", "no", "off")
 # What botocore raises, or services answer, where there is no account or no network.
 NO_ACCOUNT = {
     "AuthFailure", "ConnectTimeoutError", "EndpointConnectionError", "ExpiredToken", "ExpiredTokenException",
@@ -21,9 +22,10 @@ def of_no_record(prepared: "Prepared", ran: "Ran") -> str:
     variables = prepared.function.environment
     if not prepared.has_recorder:
         return "the recorder was left out (--no-layer)"
-    if variables.get("COLDSPAN_ENABLED", "").lower() in OFF:
+    settings = Settings(dict(variables))
+    if not settings.enabled:
         return f"COLDSPAN_ENABLED is {variables['COLDSPAN_ENABLED']}"
-    if variables.get("COLDSPAN_EMF", "").lower() in OFF:
+    if not settings.emf:
         return f"COLDSPAN_EMF is {variables['COLDSPAN_EMF']}: no record goes to the log"
     wrapper = variables.get("AWS_LAMBDA_EXEC_WRAPPER", "")
     if "PYTHONPATH" in variables and wrapper != "/opt/coldspan":

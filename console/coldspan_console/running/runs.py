@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coldspan_console.platform.fleet import Fleet, LogLine, Outcome
-from coldspan_console.platform.output import documents as documents_of
+from coldspan_console.platform.output import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class Runs:
     def __init__(self, prepared: "Prepared", *, most: int = 1, cold: bool = False, **options: Any) -> None:
         """`cold`: each invocation in an environment of its own. `options`: of Fleet.invoke."""
         self.prepared = prepared
-        self._lines: list[LogLine] = []
+        self._heard: list[tuple[LogLine, dict[str, Any] | None]] = []
         self._lock = threading.Lock()
         self._options = options
         self._most = 1 if prepared.function.max_concurrency else most
@@ -105,39 +105,35 @@ class Runs:
             heard=self._hear,
         )
 
-    def close(self) -> "list[dict[str, Any]]":
-        """End the environments; the documents that came only then."""
-        with self._lock:
-            begun = len(self._lines)
+    def close(self) -> None:
+        """End the environments; what they print meanwhile is heard."""
         self.fleet.close()
-        with self._lock:
-            return documents_of([line.text.encode() for line in self._lines[begun:]])
 
     def _hear(self, line: LogLine) -> None:
+        record = record_of(line.text)
         with self._lock:
-            self._lines.append(line)
+            self._heard.append((line, record))
 
     def _assign(self, ran: "list[Ran]", reports: "dict[str, dict[str, Any]]") -> None:
         with self._lock:
-            lines = list(self._lines)
+            heard = list(self._heard)
         by_request = {each.outcome.request_id: each for each in ran}
-        for line in lines:
-            found = documents_of([line.text.encode()])
-            if not found and not line.text.startswith('{"coldspan":'):
-                if line.request_id in by_request and line.kind != "platform":
-                    by_request[line.request_id].logs.append(line)
+        for line, record in heard:
+            one = by_request.get(line.request_id if record is None else str(record.get("request_id")))
+            if one is None:
                 continue
-            for document in found:
-                one = by_request.get(str(document.get("request_id")))
-                if one is not None and "outcome" in document and (one.record is None or "told_by" in document):
-                    one.record = document
+            if record is None:
+                if line.kind != "platform":
+                    one.logs.append(line)
+            elif "outcome" in record and (one.record is None or "told_by" in record):
+                one.record = record
         for each in ran:
-            each.report = reports.get(each.outcome.request_id, each.outcome.report)
+            each.report = reports.get(each.outcome.request_id, {})
 
     def documents(self) -> "list[dict[str, Any]]":
-        """Every document that was printed."""
+        """Every document that was printed, last words before a deadline included."""
         with self._lock:
-            return documents_of([line.text.encode() for line in self._lines])
+            return [record for _, record in self._heard if record is not None]
 
 
 def keep(store: "Store", runs: Runs, ran: "list[Ran]", source: str = "run") -> int:

@@ -1,20 +1,18 @@
 """Functions served by the Lambda API: their fleets, what they record, and how all of it ends."""
 
-import contextlib
-import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coldspan_console.platform.asynchronous import Asynchronous
+from coldspan_console.platform.asynchronous import RETRIES, Asynchronous
 from coldspan_console.platform.fleet import Fleet
 from coldspan_console.platform.invoke_api import InvokeApi, Tails
-from coldspan_console.platform.output import documents as documents_of
+from coldspan_console.platform.output import record_of
 from coldspan_console.platform.sources import SqsSource
 from coldspan_console.running.runs import platform_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from coldspan_console.platform.environment import LogLine
@@ -44,8 +42,9 @@ class Served:
         self._sources: list[SqsSource] = []
         self.fleets = {each.declared.name: self._fleet(each, concurrency, idle_s) for each in prepared}
         self._later = Asynchronous(
-            folder, retry_s=retry_s, done=lambda one, outcome: told("asynchronous", one.request_id, outcome)
-        )
+            folder, retry_s=retry_s, done=lambda one, outcome: told("asynchronous", one.request_id, outcome),
+            retries={each.declared.name: _retries(each.declared.invoke_config) for each in prepared},
+        )  # fmt: skip
         self.api = InvokeApi(self.fleets, self._later, self._tails, host=host, port=port)
         self._keeper = threading.Thread(target=self._keep_on, name="keeper", daemon=True)
         self._keeper.start()
@@ -59,6 +58,7 @@ class Served:
     def poll(self, prepared: "Sequence[Prepared]", endpoint: str, region: str) -> "list[str]":
         """Poll the queues that the template names, at an endpoint; give their names."""
         import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
 
         client = boto3.client(
             "sqs",
@@ -75,7 +75,11 @@ class Served:
                 if declared.get("Type") != "SQS" or not isinstance(arn, str) or not arn.startswith("arn:"):
                     continue
                 name = arn.rpartition(":")[2]
-                url = client.get_queue_url(QueueName=name)["QueueUrl"]
+                try:
+                    url = client.get_queue_url(QueueName=name)["QueueUrl"]
+                except (BotoCoreError, ClientError) as error:
+                    self._told("source", f"queue {name} of {each.declared.name} is not polled: {error}", None)
+                    continue
                 fleet = self.fleets[each.declared.name]
                 self._sources.append(
                     SqsSource(fleet, url, arn, properties, client, lambda text: self._told("source", text, None))
@@ -101,7 +105,7 @@ class Served:
     def _fleet(self, prepared: "Prepared", concurrency: int, idle_s: float) -> Fleet:
         name = prepared.declared.name
         limit = prepared.declared.reserved_concurrency
-        most = max(1, min(concurrency, limit)) if isinstance(limit, int) else concurrency
+        most = min(concurrency, limit) if isinstance(limit, int) else concurrency  # 0: the service throttles all
         return Fleet(
             prepared.function, most=most, timeout_ms=prepared.timeout_ms, idle_s=idle_s,
             heard=lambda line: self._hear(name, line),
@@ -109,20 +113,17 @@ class Served:
 
     def _hear(self, name: str, line: "LogLine") -> None:
         self._tails.hear(line)
-        found = documents_of([line.text.encode()])
+        record = record_of(line.text)
         with self._lock:
-            self._documents += found
-            if line.text.startswith('{"coldspan":'):
-                with contextlib.suppress(ValueError):
-                    self._documents.append(json.loads(line.text))
-            elif not found and line.request_id and line.kind != "platform":
+            if record is not None:
+                self._documents.append(record)
+            elif line.request_id and line.kind != "platform":
                 kept = {"text": line.text, "at_ms": line.at_ms, "kind": line.kind}
                 self._logs.setdefault(line.request_id, []).append(kept)
-        for document in found:
-            if "outcome" in document:
-                self._told("record", name, document)
-        if not found and not line.text.startswith('{"coldspan":'):
+        if record is None:
             self._told("log", name, line)
+        elif "outcome" in record:
+            self._told("record", name, record)
 
     def _keep_on(self) -> None:
         while not self._closed.wait(KEEP_S):
@@ -138,3 +139,9 @@ class Served:
             self._store.add(documents, source="local")
         for request_id, lines in logs.items():
             self._store.logs(request_id, lines)
+
+
+def _retries(config: "Mapping[str, Any]") -> int:
+    """EventInvokeConfig's MaximumRetryAttempts: 0, 1 or 2."""
+    told = config.get("MaximumRetryAttempts")
+    return int(told) if str(told) in {"0", "1", "2"} else RETRIES
