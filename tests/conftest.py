@@ -13,9 +13,19 @@ from types import FunctionType, SimpleNamespace
 
 import pytest
 
+try:
+    import hypothesis
+except ImportError:  # the environments of some suites have none
+    hypothesis = None
+
 from coldspan.core import buffer as buffer_module
 from coldspan.hot import scope as scope_module
 from coldspan.hot.patch import MARK
+
+if hypothesis is not None:  # how fast examples are made says how busy the machine is
+    slow = hypothesis.HealthCheck.too_slow
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[slow])
+    hypothesis.settings.load_profile("busy")
 
 TESTS = Path(__file__).parent
 RECORDER = Path(buffer_module.__file__).parents[1]
@@ -104,6 +114,7 @@ def default_settings(**changes):
         "xray_address": "",
         "journal_bytes": 0,
         "journal_dir": "",
+        "local": "emf",
         "export": (),
         "log_format": "Text",
         "log_level": "",

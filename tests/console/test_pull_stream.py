@@ -109,12 +109,20 @@ def test_a_terminal_gets_the_trees(store, pull, monkeypatch):
     assert "timeout" in text
 
 
+REPORT = (
+    "REPORT RequestId: 4b0656ad-22db-44d5-99e0-eb2e21e0af6b\tInit Duration: 0.06 ms\tDuration: 27.48 ms\t"
+    "Billed Duration: 28 ms\tMemory Size: 512 MB\tMax Memory Used: 512 MB\t\n"
+)
+
+
 @pytest.mark.parametrize(
     ("stdin", "said"),
     [
         ("", "2>&1"),
+        (REPORT, "2>&1"),
         ("some\nother\nlog\n", "2>&1"),
         (LINES[2][:300] + "\n", "torn"),
+        ("orders  cold  ok  2 ms\n└── request r1-2  coldspan's own time 0.4 ms\n" + REPORT, "COLDSPAN_LOCAL: emf"),
         (b"\x00\x01\xff" * 1_000, "no record"),
     ],
 )

@@ -208,7 +208,12 @@ def test_samconfig_has_defaults_for_build_local_validate_and_deploy():
     """`sam build && sam local invoke NAME` must work without options."""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     assert config["version"] == 0.1
-    assert set(config["default"]) >= {"build", "validate", "local_invoke", "local_start_api", "deploy"}
+    ways = ("local_invoke", "local_start_api", "local_start_lambda")
+    assert set(config["default"]) >= {"build", "validate", "deploy", *ways}
+    assert (ROOT / config["default"]["local_invoke"]["parameters"]["event"]).is_file()
+    for name in ("region", "env_vars", "add_host"):
+        assert len({str(config["default"][way]["parameters"][name]) for way in ways}) == 1, name
+    assert config["default"]["local_invoke"]["parameters"]["region"] == demo_resources.REGION
     assert config["default"]["validate"]["parameters"]["lint"] is True
     local = json.loads((ROOT / config["default"]["local_invoke"]["parameters"]["env_vars"]).read_text())
     declared = {key for each in FUNCTIONS.values() for key in demo_resources.variables({"Properties": each})}

@@ -79,3 +79,68 @@ def test_an_http_error_that_leaves_the_handler_is_in_its_own_record(scope, fake_
     finally:
         restore(patches)
         scope.current.set(None)
+
+
+UNDER_SAM = {"AWS_SAM_LOCAL": "true"}  # which SAM sets in its containers; SAM itself: tests/e2e/test_sam_local.py
+FAILS_ONCE = """
+import coldspan
+
+def handler(event, context):
+    with coldspan.call("warehouse", "reserve"):
+        pass
+    if event["n"] == 1:
+        raise ValueError("no shelf")
+    return event["n"]
+"""
+
+
+@pytest.mark.parametrize(("variables", "trees"), [({}, 2), ({"COLDSPAN_LOCAL": "off"}, 0)])
+def test_under_sam_local_a_tree_goes_to_stderr_and_no_line_anywhere(start, tmp_path, variables, trees):
+    """A person sits before it, and 3 kB of JSON an invocation is what drives them away."""
+    (tmp_path / "app.py").write_text(FAILS_ONCE)
+    platform = start(task=tmp_path, handler="app.handler", environment={**UNDER_SAM, **variables})
+    for number in (1, 2):
+        platform.invoke(b'{"n": %d}' % number)
+    platform.close()
+    assert platform.documents == []
+    printed = [entry.item.decode() for entry in platform.ledger.entries("stderr")]
+    told = [line for line in printed if "coldspan's own time" in line]
+    assert len(told) == trees, platform.text
+    assert sum("✓ warehouse reserve" in line for line in printed) == trees
+    assert ("ValueError: no shelf\n" in "".join(printed)) == bool(trees)
+
+
+def test_under_sam_local_emf_is_as_everywhere_else(start, tmp_path):
+    """`coldspan pull -` reads lines, not trees."""
+    (tmp_path / "app.py").write_text(FAILS_ONCE)
+    platform = start(task=tmp_path, handler="app.handler", environment={**UNDER_SAM, "COLDSPAN_LOCAL": "emf"})
+    platform.invoke(b'{"n": 2}')
+    assert [document["outcome"] for document in platform.documents if "Duration" in document] == ["ok"]
+    assert "coldspan's own time" not in platform.text
+
+
+def test_under_sam_local_a_handler_that_gives_descriptor_2_to_a_file_finds_no_tree_in_it(start, tmp_path):
+    """What holds for lines holds for trees: a number that was ours may be somebody's file, or connection."""
+    (tmp_path / "app.py").write_text(
+        textwrap.dedent("""
+            import os
+
+            log = os.dup(2)
+
+            def handler(event, context):
+                if event["n"] == 1:
+                    os.close(2)
+                    assert os.open("/tmp/coldspan-taken", os.O_CREAT | os.O_TRUNC | os.O_RDWR) == 2
+                    return 0
+                size = os.fstat(2).st_size
+                os.dup2(log, 2)
+                os.unlink("/tmp/coldspan-taken")
+                return size
+        """)
+    )
+    platform = start(task=tmp_path, handler="app.handler", environment=UNDER_SAM)
+    platform.invoke(b'{"n": 1}')
+    done = platform.invoke(b'{"n": 2}')
+    assert json.loads(done.posted.body) == 0
+    platform.close()
+    assert platform.text.count("coldspan's own time") == 2

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 OWN = ROOT / ".venv-sam" / "bin" / "sam"
 SAM = str(OWN) if OWN.exists() else shutil.which("sam")
 IMAGE = f"public.ecr.aws/lambda/python:3.13-{'arm64' if platform.machine() in {'arm64', 'aarch64'} else 'x86_64'}"
-FUNCTIONS = {"orders": "OrdersFunction", "report": "ReportFunction"}
+FUNCTIONS = {
+    "orders": "OrdersFunction", "payments": "PaymentsFunction", "stream": "StreamFunction", "report": "ReportFunction",
+    "mcp_server": "McpFunction", "agentcore": "AgentCoreFunction",
+}  # fmt: skip
 
 
 def docker(*arguments):
@@ -76,28 +79,32 @@ def gateway():
 
 @pytest.fixture(scope="module")
 def invoke(gateway, tmp_path_factory):
-    """Invoke a sample by sam local: `invoke("orders", "ok", variables={...})` gives its answer and EMF documents."""
+    """Invoke a sample by sam local: `invoke("orders", "ok", variables={...})`.
+
+    Gives its answer, its EMF documents, and all that was said. Without an event it is what samconfig.toml names.
+    """
     folder = tmp_path_factory.mktemp("sam")
-    for logical in FUNCTIONS.values():  # each with the layer, and not the functions that nobody invokes
-        sam("build", logical, "--build-dir", str(folder / logical), "--no-cached")
+    sam("build", "--build-dir", str(folder / "build"), "--no-cached", "--parallel")
     present = docker("image", "inspect", IMAGE) is not None
     with demo_provider.ProviderServer(host=gateway) as provider, Moto(gateway) as moto:
         port = provider.url.rpartition(":")[2]
         made = demo_resources.create(moto.url, f"http://host.docker.internal:{port}")
         endpoint = {"AWS_ENDPOINT_URL": f"http://host.docker.internal:{moto.url.rpartition(':')[2]}"}
 
-        def invoker(name, event, variables=()):
-            logical = FUNCTIONS[name]
-            sent = demo_events.sent_at(json.loads((ROOT / "events" / name / f"{event}.json").read_text()), now_ms())
-            files = {"event": sent, "variables": {logical: {**made[name], **endpoint, **dict(variables)}}}
-            for file, content in files.items():
-                (folder / f"{file}.json").write_text(json.dumps(content))
+        def invoker(name, event="", variables=(), *, local="emf"):
+            logical, sending = FUNCTIONS[name], ()
+            given = {**made[name], **endpoint, "COLDSPAN_LOCAL": local, **dict(variables)}
+            (folder / "variables.json").write_text(json.dumps({logical: given}))
+            if event:
+                sent = demo_events.sent_at(json.loads((ROOT / "events" / name / f"{event}.json").read_text()), now_ms())
+                (folder / "event.json").write_text(json.dumps(sent))
+                sending = ("--event", str(folder / "event.json"))
             done = sam(
                 "local", "invoke", logical,
                 "--config-file", str(ROOT / "samconfig.toml"),  # names host.docker.internal
-                "--template", str(built_template(folder / logical, variables)),
-                "--event", str(folder / "event.json"),
+                "--template", str(built_template(folder / "build", variables)),
                 "--env-vars", str(folder / "variables.json"),
+                *sending,
                 *(["--skip-pull-image"] if present else []),
             )  # fmt: skip
             printed = (done.stdout + "\n" + done.stderr).splitlines()
@@ -169,6 +176,21 @@ def test_sam_local_exec_wrapper_is_a_second_way_in(invoke):
     assert the_record(found)["outcome"] == "ok"
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_sam_local_without_options_every_sample_answers_and_shows_a_tree(invoke, name):
+    """The event and the host are in samconfig.toml; on stdout is the answer, on stderr no line for CloudWatch."""
+    answer, found, said = invoke(name, local="tree")
+    assert "errorMessage" not in answer, said
+    assert json.loads(answer)
+    assert found == []
+    assert "coldspan" not in answer
+    [head] = [line for line in said.splitlines() if line.startswith(f"{FUNCTIONS[name]}  cold  ok  ")]
+    tree = said[said.index(head) :]
+    assert tree.splitlines()[1].startswith("├── init ")
+    assert "├── ✓ " in tree
+    assert "└── request " in tree
+
+
 # --- both layers, with an end ---------------------------------------------------------------------------------------
 
 BOTH = """\
@@ -190,6 +212,7 @@ Resources:
       MemorySize: 512
       Timeout: 5
       Layers: [!Ref RecorderLayer, !Ref BlackBoxLayer]
+      Environment: {{Variables: {{COLDSPAN_LOCAL: {local}}}}}
 """
 
 
@@ -198,10 +221,11 @@ def invoke_both(layer, black_box, tmp_path_factory):
     """Invoke tests/e2e/handlers/kills.py with both layers, and let the environment end: answer, documents, all text."""
     folder = tmp_path_factory.mktemp("both")
     template = folder / "template.yaml"
-    template.write_text(BOTH.format(recorder=layer, black_box=black_box, task=Path(__file__).parent / "handlers"))
+    task = Path(__file__).parent / "handlers"
     present = docker("image", "inspect", IMAGE) is not None
 
-    def invoker(**event):
+    def invoker(*, local="emf", **event):
+        template.write_text(BOTH.format(recorder=layer, black_box=black_box, task=task, local=local))
         (folder / "event.json").write_text(json.dumps(event))
         done = sam(
             "local", "invoke", "KillsFunction", "--shutdown",
@@ -233,3 +257,14 @@ def test_sam_local_with_both_layers_tells_of_a_kill_before_the_container_ends(in
     assert (record["outcome"], record["told_by"]) == (outcome, "black_box"), said
     told = [(call["tool"], call["operation"], call["status"]) for call in record["calls"]]
     assert told == [("ledger", "read", "ok"), ("ledger", "write", "in_flight")]
+
+
+def test_sam_local_shows_a_kill_as_a_tree_that_the_black_box_tells(invoke_both):
+    """Last words from the recorder, then the black box's tree: both on stderr, where the log is."""
+    answer, found, said = invoke_both(do="sleep", local="tree")
+    assert found == []
+    assert "coldspan" not in answer
+    near, told = said.split("before its deadline", 1)[1], said.split("told by the black box", 1)[1]
+    for text in (near, told):
+        assert "… ledger write" in text, said
+    assert "✓ ledger read" in told

@@ -58,3 +58,18 @@ def test_lists_are_split_at_commas_without_blanks():
 def test_sam_local_has_no_daemon():
     """SAM passes a variable of the host on, and nothing listens there."""
     assert Settings({"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000", "AWS_SAM_LOCAL": "true"}).xray_address == ""
+
+
+@pytest.mark.parametrize(("text", "local"), [("", "tree"), ("emf", "emf"), (" OFF ", "off"), ("yes", "tree")])
+def test_sam_local_shows_trees_unless_told_otherwise(text, local):
+    """A person reads them, and no CloudWatch."""
+    settings = Settings({"AWS_SAM_LOCAL": "true", "COLDSPAN_LOCAL": text, "COLDSPAN_DETAIL": "0"})
+    assert settings.local == local
+    assert settings.detail == (1 if local == "tree" else 0)
+    assert settings.problems == ([] if text != "yes" else ["COLDSPAN_LOCAL"])
+
+
+@pytest.mark.parametrize("text", ["tree", "off", "emf", ""])
+def test_a_deployed_function_writes_its_lines_whatever_is_set_for_sam_local(text):
+    """Templates are deployed as they were tried out; a function without metrics would be found out too late."""
+    assert Settings({"COLDSPAN_LOCAL": text}).local == "emf"

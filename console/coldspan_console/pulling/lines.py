@@ -23,6 +23,7 @@ COMPOSE = re.compile(r"^[\w.-]{1,64}\s+\| ?")
 QUOTED = re.compile(r'"(?:message|@message|log|value)"\s*:\s*("(?:[^"\\]|\\.)*")')
 BEGAN = re.compile(r"START RequestId: ([\w-]{8,64})")
 OVER = re.compile(r"(?:END|REPORT) RequestId: ([\w-]{8,64})")
+TREE = re.compile("└── request [^ ]+  coldspan's own time ")
 MARKS = ("_aws", '"coldspan"', '"part"', "platform.report", "REPORT RequestId")
 MEMBERS = ("message", "@message", "log", "events", "logEvents", "results", "value", "record", "body")
 DEEP = 6  # a record within a text within an object ...
@@ -33,13 +34,14 @@ LOG_LINES = 2_000  # kept of one invocation
 class Reader:
     """Takes lines, gives the documents in them, and keeps the log lines of the invocations that it saw begin.
 
-    `lines`, `torn` count: all, and those that looked as if they had a record and had none that could be read.
+    `lines`, `torn`, `trees` count: all; those that looked as if they had a record and had none that could be read; the
+    last ones of the trees that a function shows under `sam local`.
     """
 
     def __init__(self, function: str = "", *, emulated: bool = False) -> None:
         self.function = function
         self.emulated = emulated
-        self.lines = self.torn = 0
+        self.lines = self.torn = self.trees = 0
         self.logs: dict[str, list[dict[str, Any]]] = {}
         self._running: dict[str, str] = {}  # stream -> request id
 
@@ -49,6 +51,7 @@ class Reader:
         text = ANSI.sub("", text).rstrip("\r\n")
         self.lines += 1
         if not any(mark in text for mark in MARKS):
+            self.trees += TREE.search(text) is not None
             self._note(text, at_ms, stream)
             return []
         head = text[:400]

@@ -27,11 +27,13 @@ class Streamed:
 
     lines: int = 0
     records: int = 0
+    others: int = 0  # documents that are no record, but for what the platform says
     added: int = 0
     invocations: int = 0
     known: int = 0
     refused: int = 0
     torn: int = 0
+    trees: int = 0
     log_lines: int = 0
     request_ids: "list[str]" = field(default_factory=list)
 
@@ -67,16 +69,19 @@ def stream(words: "tuple[str, ...]", store: "Store", advance: "Callable[[int], o
                 advance(1)
             for document in found:
                 waiting.append(document)
-                if kind_of(document) is Kind.INVOCATION:
+                kind = kind_of(document)
+                if kind is Kind.INVOCATION:
                     told.records += 1
                     if document["request_id"] not in told.request_ids[-NEAR:]:
                         told.request_ids.append(document["request_id"])
+                elif kind is not Kind.PLATFORM:
+                    told.others += 1
             if waiting and (line is None or len(waiting) >= AT_ONCE):
                 keep()
     if waiting:
         keep()
-    told.lines, told.torn = reader.lines, reader.torn
-    if not told.records and not told.added and not told.known:
+    told.lines, told.torn, told.trees = reader.lines, reader.torn, reader.trees
+    if not told.records and not told.others:
         raise nothing(told, words)
     for request_id in told.request_ids:
         if lines := reader.logs.get(request_id):
@@ -123,6 +128,13 @@ def nothing(told: Streamed, words: "tuple[str, ...]") -> ConsoleError:
     if told.torn:
         todo = "lines were cut: read the log from its source, without a tool that cuts lines"
         return ConsoleError(f"no record: {told.torn} lines are torn", where=where, todo=todo, exit_code=ANSWER_IS_NO)
+    if told.trees:
+        todo = (
+            "under sam local a function shows trees instead of records: give it COLDSPAN_LOCAL: emf among its variables"
+            " in the template"
+        )
+        what = f"no record, but {told.trees} of the trees that are for people to read"
+        return ConsoleError(what, where=where, todo=todo, exit_code=ANSWER_IS_NO)
     todo = (
         "sam local writes the log to stderr: join it to stdout (2>&1); else `coldspan doctor` finds out why a function"
         " does not record"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coldspan_blackbox.counts import Counts
 
 STDOUT = 1
+STDERR = 2
 WAIT_MS = 100  # for a reader that does not read; then the line is lost, and counted
 PIPE_BYTES = 4_096  # PIPE_BUF, pipe(7): so much room has a pipe that poll calls ready
 FIONREAD = 0x541B  # ioctl_pipe(2), which has the module termios to itself
@@ -81,6 +82,23 @@ class Stdout:
             return PIPE_BYTES if unread else max(PIPE_BYTES, fcntl(self._to, F_GETPIPE_SZ))
         except OSError:
             return wanted  # no pipe
+
+
+def printer(local: str) -> "Callable[[bytes], bool]":
+    """What writes a line as COLDSPAN_LOCAL wants it: `emf`, or under `sam local` its `tree`, or nothing (`off`)."""
+    if local == "emf":
+        return Stdout()
+    if local == "off":
+        return lambda _line: True
+    from coldspan.core.tree import tree
+
+    write = Stdout(STDERR)
+
+    def write_tree(line: bytes) -> bool:
+        text = tree(line)
+        return not text or write(text)
+
+    return write_tree
 
 
 class Lines:

@@ -6,7 +6,7 @@ from time import monotonic_ns, time_ns
 
 from coldspan_blackbox.deaths import Deaths
 from coldspan_blackbox.jsontext import loads
-from coldspan_blackbox.lines import Lines
+from coldspan_blackbox.lines import Lines, printer
 from coldspan_blackbox.memory import Threshold, Usage
 from coldspan_blackbox.platformfacts import PlatformFacts
 from coldspan_blackbox.restarts import LOOP, Restarts
@@ -33,7 +33,7 @@ class Loop:
         self.extension = extension
         self.settings = settings = extension.settings
         self.counts = counts = extension.counts
-        self.lines = Lines(settings.namespace, extension.function, settings.emf)
+        self.lines = Lines(settings.namespace, extension.function, settings.emf, printer(settings.local))
         self.lines.counts = counts
         self.platform = PlatformFacts()
         settings.function = extension.function

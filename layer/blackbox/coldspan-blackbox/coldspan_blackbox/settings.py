@@ -20,6 +20,7 @@ class Settings:
         "export_force",
         "function",
         "journal_folder",
+        "local",
         "memory_mb",
         "memory_warning_percent",
         "namespace",
@@ -45,6 +46,8 @@ class Settings:
         self.version = _text(environ, "AWS_LAMBDA_FUNCTION_VERSION")
         self.memory_mb = self._number(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1_000_000)
         self.runtime_api = _text(environ, "AWS_LAMBDA_RUNTIME_API")
+        local = self._choice(environ, "COLDSPAN_LOCAL", ("tree", "emf", "off"))
+        self.local = local if _text(environ, "AWS_SAM_LOCAL") == "true" else "emf"
 
     @property
     def export_refused(self) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Kwargs = dict[str, Any]
 
 REFUSED = "refused"  # for an outcome while the response is being posted: its size will tell which it is
-STDOUT = 1
+STDOUT, STDERR = 1, 2
 START_BY_INIT_TYPE = {"provisioned-concurrency": "provisioned", "snap-start": "restored"}
 
 
@@ -162,9 +162,9 @@ class Seam:
             journals.begin(self)
 
     def stdout_now(self) -> "tuple[int, int] | None":
-        """Device and inode of what descriptor 1 refers to; None when it is closed."""
+        """Device and inode of what the descriptor refers to that we write to; None when it is closed."""
         try:
-            status = os.fstat(STDOUT)
+            status = os.fstat(STDOUT if self.settings.local == "emf" else STDERR)
         except OSError:
             return None
         return status.st_dev, status.st_ino

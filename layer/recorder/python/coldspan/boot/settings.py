@@ -24,6 +24,7 @@ class Settings:
         "init_type",
         "journal_bytes",
         "journal_dir",
+        "local",
         "log_format",
         "log_level",
         "mask_keys",
@@ -71,7 +72,13 @@ class Settings:
         self.runtime_api = get("AWS_LAMBDA_RUNTIME_API", "")
         self.log_format = get("AWS_LAMBDA_LOG_FORMAT", "")
         self.log_level = get("AWS_LAMBDA_LOG_LEVEL", "")
-        self.xray_address = "" if get("AWS_SAM_LOCAL") == "true" else get("AWS_XRAY_DAEMON_ADDRESS", "")
+        local = get("AWS_SAM_LOCAL") == "true"
+        self.local = self._choice(get, "COLDSPAN_LOCAL", ("tree", "emf", "off"))
+        if not local:
+            self.local = "emf"  # a template that was tried out is deployed as it is
+        elif self.local == "tree":
+            self.detail = 1.0  # a person wants to see the calls
+        self.xray_address = "" if local else get("AWS_XRAY_DAEMON_ADDRESS", "")
 
     def _switch(self, get: "Get", name: str, *, default: bool) -> bool:
         text = get(name, "").strip().lower()

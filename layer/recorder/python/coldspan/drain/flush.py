@@ -54,6 +54,7 @@ class Drain:
         self.carried_ns = 0  # what the last drain spent after it had encoded its last record
         self.encoded_ns = self.encode_until = 0
         self.stdout_is_ours: "bool | None" = None  # looked up once a drain
+        self.print = stdout.writer(settings)
         self.facts: "dict[str, Any]" = {"function_version": settings.version, "memory_mb": settings.memory_mb}
         if settings.problems:
             self.facts["settings_refused"] = settings.problems
@@ -337,7 +338,7 @@ class Drain:
         """Write to stdout; not while a handler has a file of its own in its place, which must not get our lines."""
         if self.stdout_is_ours is None:
             self.stdout_is_ours = self.seam.stdout in (None, self.seam.stdout_now())
-        return self.stdout_is_ours and stdout.write(line)
+        return self.stdout_is_ours and self.print(line)
 
     def _send_datagram(self, datagram: bytes) -> bool:
         reason = self.daemon.send(datagram) if self.daemon is not None else "xray_send_failed"

@@ -31,7 +31,7 @@ class LastWords:
         self,
         seam: "Seam",
         load_drain: "Callable[[], Drain]",
-        write: "Callable[[bytes], bool]" = stdout.write,
+        write: "Callable[[bytes], bool] | None" = None,
         daemon: "Daemon | None" = None,
     ) -> None:
         self.seam = seam
@@ -39,7 +39,7 @@ class LastWords:
         self.buffer = seam.buffer
         self.settings = seam.settings
         self.load_drain = load_drain
-        self.write = write
+        self.write = write or stdout.writer(seam.settings)
         self.daemon = daemon
         shielded = seam.buffer.shielded
         self.line, self.subsegment, self.earlier = (
