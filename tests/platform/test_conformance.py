@@ -1,7 +1,10 @@
 """One suite on this platform and on the real emulator: what both do alike. What differs is a table in docs/local.md."""
 
 import json
+import os
 import re
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,13 @@ import pytest
 from coldspan_console.platform.emulator import Emulator, EmulatorMissingError, find_emulator
 from coldspan_console.platform.fleet import Fleet
 from coldspan_console.platform.function import Function
+from coldspan_console.platform.sandbox import unshare_command
+from support import readable
 
 ROOT = Path(__file__).parents[2]
+WORKERS = 2
 CODE = """\
-import os, sys, time
+import os, socket, sys, time
 sys.path.insert(0, "/nowhere")
 def handler(event, context):
     do = event.get("do")
@@ -22,6 +28,9 @@ def handler(event, context):
     if do == "unserialisable": return object()
     if do == "environment": return {name: os.environ.get(name) for name in event["names"]}
     if do == "path": return sys.path
+    if do == "meet":  # answered when all have come
+        socket.create_connection(("127.0.0.1", event["port"]), 20).recv(1)
+        return {"pid": os.getpid(), "environment": os.environ["AWS_LAMBDA_MAX_CONCURRENCY"]}
     if do == "context":
         return [context.function_name, context.memory_limit_in_mb, context.function_version, bool(context.aws_request_id),
                 context.client_context.custom if context.client_context else None, context.get_remaining_time_in_millis() > 0]
@@ -53,7 +62,7 @@ class OnFleet:
 
 
 class OnEmulator:
-    """The real emulator, in on-demand mode."""
+    """The real emulator; as a Managed Instance it refuses what no worker is waiting for, so the caller asks again."""
 
     def __init__(self, function):
         self.emulator = Emulator(function, timeout_s=2)
@@ -64,7 +73,13 @@ class OnEmulator:
         import base64
 
         encoded = base64.b64encode(client_context.encode()).decode() if client_context else None
-        return self.emulator.invoke(json.dumps(event).encode(), client_context=encoded).body
+        again = threading.Event()
+        for _ in range(500):
+            body = self.emulator.invoke(json.dumps(event).encode(), client_context=encoded).body
+            if b'"Runtime.Unavailable"' not in body:
+                break
+            again.wait(0.01)
+        return body
 
     def close(self):
         self.emulator.close()
@@ -75,28 +90,57 @@ EMULATED = pytest.param(
 )
 
 
-@pytest.fixture(
-    params=[pytest.param(OnFleet, id="platform"), pytest.param(*EMULATED.values, marks=EMULATED.marks, id="emulator")]
+MODES = ("on-demand", "lambda-managed-instances")
+PLACES = (("platform", OnFleet, ()), ("emulator", OnEmulator, EMULATED.marks))
+needs_mounts = pytest.mark.skipif(
+    unshare_command() is None or os.geteuid() != 0,
+    reason="the emulator's Managed Instances mode looks in /var/runtime and changes its user: it needs root and mounts",
 )
-def platform(request, tmp_path):
-    """The function on one of the two: `platform.invoke({...})`."""
-    task, layer = tmp_path / "task", tmp_path / "layer"
+ON_DEMAND, MANAGED = (
+    [pytest.param((mode, place), id=f"{name}-{mode}", marks=marks) for name, place, marks in PLACES] for mode in MODES
+)
+MANAGED[1] = pytest.param(*MANAGED[1].values, id=MANAGED[1].id, marks=[*MANAGED[1].marks, needs_mounts])
+
+
+def function_in(folder, **fields):
+    """The function, with a layer that has nothing in it."""
+    task, layer = folder / "task", folder / "layer"
     task.mkdir()
     (layer / "python").mkdir(parents=True)
     (task / "app.py").write_text(CODE)
-    made = request.param(
-        Function(task=task, layer=layer, name="conform", memory_mb=256, environment={"GREETING": "hi"})
-    )
+    environment = {"GREETING": "hi", **fields.pop("environment", {})}
+    return Function(task=task, layer=layer, name="conform", memory_mb=256, environment=environment, **fields)
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory):
+    """An interpreter and a runtime that the emulator's own user can read, and the variables they need."""
+    folder = tmp_path_factory.mktemp("managed")
+    python, variables = readable.interpreter(folder / "lang")
+    return {"python": python, "runtime": readable.runtime(folder / "runtime")}, variables
+
+
+@pytest.fixture(params=[*ON_DEMAND, *MANAGED])
+def platform(request, tmp_path_factory):
+    """The function on one of the two in one of their modes: `platform.invoke({...})`."""
+    mode, place = request.param
+    fields, environment = {}, {}
+    if mode != MODES[0]:
+        fields, environment = request.getfixturevalue("interpreter")
+        fields = {"init_type": mode, "max_concurrency": WORKERS, **fields}
+    folder = tmp_path_factory.mktemp("function")
+    readable.let_through(folder)
+    made = place(function_in(folder, **fields, environment=environment))
     yield made
     made.close()
 
 
 def test_an_event_comes_back_as_it_went(platform):
-    """And the next one is served by the same process."""
-    first, second = (json.loads(platform.invoke({"n": number, "text": "ä\u2028"})) for number in (1, 2))
-    assert (first["event"]["n"], second["event"]["n"]) == (1, 2)
-    assert first["event"]["text"] == "ä\u2028"
-    assert first["pid"] == second["pid"]
+    """And the next ones are served by the same processes."""
+    answers = [json.loads(platform.invoke({"n": number, "text": "ä\u2028"})) for number in range(6)]
+    assert [answer["event"]["n"] for answer in answers] == list(range(6))
+    assert answers[0]["event"]["text"] == "ä\u2028"
+    assert len({answer["pid"] for answer in answers}) <= WORKERS
 
 
 def test_an_exception_is_told_with_type_message_and_trace(platform):
@@ -111,12 +155,68 @@ def test_a_result_that_is_no_json_is_a_marshal_error(platform):
     assert json.loads(platform.invoke({"do": "unserialisable"}))["errorType"] == "Runtime.MarshalError"
 
 
+@pytest.mark.parametrize("platform", ON_DEMAND, indirect=True)
 def test_a_timeout_says_so_and_the_next_invocation_is_served(platform):
     """Task timed out after 2.00 seconds."""
     assert b"Task timed out after 2.00 seconds" in platform.invoke({"do": "sleep"})
     assert json.loads(platform.invoke({"n": 3}))["event"]["n"] == 3
 
 
+@pytest.mark.parametrize("platform", MANAGED, indirect=True)
+def test_workers_serve_at_the_same_time_each_in_a_process_of_its_own(platform):
+    """As many at once as there are workers: none is answered before all have come."""
+    answers = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.settimeout(20)
+        ask = {"do": "meet", "port": door.getsockname()[1]}
+        threads = [threading.Thread(target=lambda: answers.append(platform.invoke(ask))) for _ in range(WORKERS)]
+        for thread in threads:
+            thread.start()
+        come = [door.accept()[0] for _ in range(WORKERS)]
+        for each in come:
+            each.close()
+        for thread in threads:
+            thread.join(30)
+    answers = [json.loads(answer) for answer in answers]
+    assert len({answer["pid"] for answer in answers}) == WORKERS
+    assert {answer["environment"] for answer in answers} == {str(WORKERS)}
+
+
+@pytest.mark.parametrize("platform", MANAGED[:1], indirect=True)
+def test_what_no_worker_is_free_for_waits_for_one(platform):
+    """One more than there are workers: it is answered when one of the others has been."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.settimeout(20)
+        ask = {"do": "meet", "port": door.getsockname()[1]}
+        answers = []
+        threads = [threading.Thread(target=lambda: answers.append(platform.invoke(ask))) for _ in range(WORKERS + 1)]
+        for thread in threads:
+            thread.start()
+        first, second = (door.accept()[0] for _ in range(WORKERS))
+        door.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            door.accept()
+        door.settimeout(20)
+        first.close()
+        third = door.accept()[0]
+        second.close()
+        third.close()
+        for thread in threads:
+            thread.join(30)
+    assert ["pid" in json.loads(answer) for answer in answers] == [True] * (WORKERS + 1)
+
+
+@pytest.mark.parametrize("platform", MANAGED, indirect=True)
+@pytest.mark.parametrize("do", ["sleep", "exit"])
+def test_a_worker_that_hangs_or_dies_is_a_timeout_for_its_caller_and_the_other_serves_on(platform, do):
+    """No worker is started in its place, and its code is not killed."""
+    told = json.loads(platform.invoke({"do": do}))
+    assert told["errorType"] == "Sandbox.Timedout"
+    assert told["errorMessage"].endswith("Task timed out after 2.00 seconds")
+    assert [json.loads(platform.invoke({"n": n}))["event"]["n"] for n in range(4)] == list(range(4))
+
+
+@pytest.mark.parametrize("platform", ON_DEMAND, indirect=True)
 def test_a_process_that_ends_is_an_exit_error_and_the_next_invocation_is_served(platform):
     """Runtime.ExitError, with the status."""
     told = json.loads(platform.invoke({"do": "exit"}))
@@ -172,6 +272,7 @@ def test_the_table_of_differences_names_the_tests_that_show_them():
         "REPORT": "test_the_report_has_the_real_figures",
         "memory above the size": "test_every_end_has_the_services_word",
         "two requests at once": "test_requests_at_the_same_time_have_environments_of_their_own",
+        "all workers of a Managed Instance at work": "test_what_no_worker_is_free_for_waits_for_one",
         "SnapStart": "test_a_snapshot_is_paused_and_restored",
         "shutdown reasons": "test_platform_extensions",
         "trace header in on-demand mode": "test_a_trace_header_is_made",

@@ -245,11 +245,27 @@ def test_a_snapshot_is_paused_and_restored(fleet, task):
 
 
 def test_a_managed_instance_runs_as_many_at_once_as_it_has_workers(fleet):
-    """In one environment, never frozen, and no timeout kills it."""
-    one = fleet(max_concurrency=3, init_type="lambda-managed-instances", memory_mb=2_048, timeout_ms=500)
+    """In one environment, never frozen."""
+    one = fleet(max_concurrency=3, init_type="lambda-managed-instances", memory_mb=2_048, timeout_ms=20_000)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(lambda _: one.invoke(event(do="sleep", s=1)), range(3)))
     assert len({answer(outcome)["pid"] for outcome in outcomes}) == 3
+    assert one.environments == 1
+
+
+def test_a_managed_instances_timeout_ends_the_waiting_and_not_the_code(fleet):
+    """The caller is told; the worker goes on with it, and then serves others."""
+    one = fleet(max_concurrency=2, init_type="lambda-managed-instances", memory_mb=2_048, timeout_ms=1_000)
+
+    def both(seconds):
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda _: one.invoke(event(do="sleep", s=seconds)), range(2)))
+
+    before = {answer(outcome)["pid"] for outcome in both(0.4)}
+    assert [outcome.error_type for outcome in both(1.5)] == ["Sandbox.Timedout"] * 2
+    told = [outcome for _ in range(5) for outcome in both(0.4) if outcome.status == "success"]
+    assert {answer(outcome)["pid"] for outcome in told} == before
+    assert len(before) == 2
     assert one.environments == 1
 
 

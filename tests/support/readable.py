@@ -37,10 +37,15 @@ def interpreter(folder):
     shared = sysconfig.get_config_var("INSTSONAME")
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and shared:
         shutil.copy2(Path(sysconfig.get_config_var("LIBDIR")) / shared, folder / "lib" / shared)
+    let_through(folder)
+    return folder / "bin" / version, {"LD_LIBRARY_PATH": str(folder / "lib")}
+
+
+def let_through(folder):
+    """Let everybody pass through a folder of ours, and those above it."""
     for place in (folder, *folder.parents):
         if place.stat().st_uid == os.geteuid() and not place.stat().st_mode & stat.S_IXOTH:
             place.chmod(place.stat().st_mode | stat.S_IXOTH)
-    return folder / "bin" / version, {"LD_LIBRARY_PATH": str(folder / "lib")}
 
 
 def runtime(folder):

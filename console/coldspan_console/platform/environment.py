@@ -82,6 +82,7 @@ class Environment:
         self._segments: list[Entry] = []
         self._restore_ms = 0.0
         self._out_of_memory = False
+        self._lost_workers = 0  # of a Managed Instance: of those that are left, all ask for the next event one day
         self.platform = LocalLambda(function, enforce_deadline=not self.managed)
         self.platform.heard = self._entry
         self.platform.telemetry.heard = self._event
@@ -113,13 +114,19 @@ class Environment:
         self.running[invocation.request_id] = invocation
         self._watching.set()
         platform.submit(invocation)
-        within_s = LONG_INIT_S if self.managed else self.timeout_ms / 1_000
-        if not platform.wait_for(lambda: invocation.given is not None or bool(platform.reason), within_s):
+        within_s = self.timeout_ms / 1_000
+        given = lambda: invocation.given is not None or bool(platform.reason)  # noqa: E731
+        if not platform.wait_for(given, within_s) and not self.managed:
             platform.kill("timeout")  # the suppressed init took the whole of the function's time
         _ = platform.lifecycle.memory_mb  # an invocation may be shorter than the time between two looks
         done = lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason)  # noqa: E731
-        while not platform.wait_for(done, 60):  # the deadline ends it, but for Managed Instances
-            pass
+        if self.managed:
+            if not platform.wait_for(done, within_s):
+                self._lost_workers += invocation.given is not None  # dead, or at work for longer
+                platform.give_up(invocation)
+        else:
+            while not platform.wait_for(done, 60):  # the deadline ends it
+                pass
         self.answered = True
         return self._outcome(invocation)
 
@@ -129,7 +136,8 @@ class Environment:
         if not platform.reason:
             with contextlib.suppress(PlatformTimeoutError):
                 if self.managed:  # its worker asks for the next one, when it has sent what it has recorded
-                    workers, api, running = self.function.max_concurrency or 1, platform.api, platform.lifecycle.running
+                    api, running = platform.api, platform.lifecycle.running
+                    workers = (self.function.max_concurrency or 1) - self._lost_workers
                     asked = lambda: bool(invocation.ended) and api.waiting_count + len(running) >= workers  # noqa: E731
                     platform.wait_until(asked, self.timeout_ms / 1_000 + 20)
                 else:
@@ -200,6 +208,7 @@ class Environment:
         """Begin anew where its init has failed, or it has been reset: within the function's own time."""
         with self._restarting, contextlib.suppress(PlatformTimeoutError):
             if self.platform.reason:  # the workers of a Managed Instance may all see it at once
+                self._lost_workers = 0
                 self.platform.restart()
 
     def _restore(self) -> None:
@@ -219,11 +228,12 @@ class Environment:
         platform, request_id, posted = self.platform, invocation.request_id, invocation.posted
         if posted is not None:
             return self._answered(request_id, posted)
-        platform.wait_for(lambda: platform.exit_code is not None, 5)
+        if platform.reason:
+            platform.wait_for(lambda: platform.exit_code is not None, 5)
         errors = platform.api.init_errors
         if errors:
             return Outcome(request_id, "failure", errors[-1].body, error_type_of(errors[-1]), self.number)
-        if platform.reason == "timeout":
+        if "timeout" in (platform.reason, invocation.ended):
             text = f"RequestId: {request_id} Error: Task timed out after {self.timeout_ms / 1_000:.2f} seconds"
             return self._failed(request_id, "timeout", "Sandbox.Timedout", text)
         if self._out_of_memory:

@@ -136,6 +136,14 @@ class Lifecycle(Observer):
             del self.running[invocation.request_id]
             self.report(one)
 
+    def too_long(self, invocation: "Invocation") -> None:
+        """Its caller waits no longer, and its code runs on: so a Managed Instance keeps to a function's timeout."""
+        invocation.ended = "timeout"
+        one = self.running.pop(invocation.request_id, None)
+        if one is not None:
+            one.done_ns, one.status, one.error_type = time.monotonic_ns(), "timeout", "Sandbox.Timedout"
+            self.report(one)
+
     def failed(self, exchange: "Exchange") -> None:
         """The runtime says that its init failed."""
         self._init_error = error_type_of(exchange)

@@ -284,6 +284,14 @@ class LocalLambda:
         invocation = event if isinstance(event, Invocation) else Invocation(event, **fields)
         return self.api.submit(invocation)
 
+    def give_up(self, invocation: Invocation) -> None:
+        """Let nobody wait for it any longer, while a worker may still be at work on it. For Managed Instances."""
+        with self.api.changed:
+            if invocation.posted is None and not invocation.ended:
+                self.api.withdraw(invocation)
+                self.lifecycle.too_long(invocation)
+            self.api.changed.notify_all()
+
     def invoke(self, event: "bytes | Invocation" = b"{}", **fields: Any) -> Invocation:
         """Queue an event and wait until the function is idle again, or has ended."""
         invocation = self.submit(event, **fields)

@@ -64,6 +64,11 @@ class RuntimeApi:
             self.changed.notify_all()
         return invocation
 
+    def withdraw(self, invocation: Invocation) -> None:
+        """Take an invocation that nobody has asked for out of the queue; `changed` is held."""
+        if invocation in self._queue:
+            self._queue.remove(invocation)
+
     @property
     def queued_count(self) -> int:
         """How many invocations nobody has asked for."""
