@@ -47,6 +47,9 @@ def changed(**members):
         ({"COLDSPAN_EXPORT": "datadog"}, "CS108"),
         ({"COLDSPAN_NAMESPACE": "AWS/mine"}, "CS109"),
         ({"Tracing": "PassThrough"}, "CS110"),
+        ({"Tracing": "Active"}, "CS111"),
+        ({"Handler": "datadog_lambda.handler.handler"}, "CS114"),
+        ({"Layers": ["arn:aws:lambda:eu-west-1:464622532012:layer:Datadog-Python313:9"]}, "CS115"),
         ({"COLDSPAN_EXPORT": "otlp", "MemorySize": "128"}, "CS121"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -116,15 +119,23 @@ def test_a_function_without_a_record_is_found_by_running_it(tmp_path, monkeypatc
 
 def test_every_id_is_explained_and_every_explained_one_is_tested():
     """The page, the code and these tests name the same."""
-    code = "".join(
-        (ROOT / "console" / "coldspan_console" / name).read_text()
-        for name in ("doctor/findings.py", "doctor/emflint.py", "commands/doctor.py")
-    )
-    said = set(re.findall(r'"(CS\d+)"', code))
-    assert (
-        said
-        == set(re.findall(r"^\| (CS\d+) ", PAGE, re.MULTILINE))
-        == set(re.findall(r"CS\d+", Path(__file__).read_text()))
+    package = ROOT / "console" / "coldspan_console"
+    files = [*(package / "doctor").glob("*.py"), package / "commands" / "doctor.py"]
+    said = set(re.findall(r'"(CS\d+)"', "".join(path.read_text() for path in files)))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_doctor*.py"))
+    told = re.findall(r"^\| (CS\d+) ", PAGE, re.MULTILINE)
+    assert said == set(told) == set(re.findall(r"CS\d+", tests))
+    assert told == sorted(told)
+
+
+def test_a_finding_has_the_severity_of_the_page():
+    """A script that waits for errors would wait for others."""
+    package = ROOT / "console" / "coldspan_console"
+    files = [*(package / "doctor").glob("*.py"), package / "commands" / "doctor.py"]
+    code = "".join(path.read_text() for path in files)
+    said = set(re.findall(r'Finding\(\s*"(CS\d+)",\s*(ERROR|WARNING|NOTE)', code))
+    assert {(number, word.lower()) for number, word in said} == set(
+        re.findall(r"^\| (CS\d+) \| (\w+) ", PAGE, re.MULTILINE)
     )
 
 

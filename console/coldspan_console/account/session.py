@@ -16,6 +16,10 @@ REJECTED = {
     "AuthFailure", "InvalidAccessKeyId",
 }  # fmt: skip
 THROTTLED = {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"}
+# The operations that read a role.
+ROLES = (
+    "GetRole", "ListAttachedRolePolicies", "ListRolePolicies", "GetRolePolicy", "GetPolicy", "GetPolicyVersion",
+)  # fmt: skip
 ATTEMPTS = 8  # of one request; adaptive mode slows down between them
 
 
@@ -146,4 +150,5 @@ def _service(error: Any) -> str:
     text = str(error.response.get("Error", {}).get("Message", ""))
     found = text.partition("perform: ")[2].partition(":")[0]
     others = {"DescribeLogGroups": "logs", "FilterLogEvents": "logs", "GetSamplingRules": "xray", "GetResources": "tag"}
+    others |= dict.fromkeys(ROLES, "iam")
     return found if found.isalnum() else others.get(error.operation_name, "lambda")

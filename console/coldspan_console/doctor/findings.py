@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coldspan.boot.settings import Settings
+from coldspan_console.account import vendors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from coldspan_console.project import Declared
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-OURS = "/opt/coldspan"
+OURS = vendors.OURS
 # The recorder's variables; the README has them in a table, and a test holds them together.
 VARIABLES = (
     "COLDSPAN_ASYNC_HANDLER", "COLDSPAN_DEADLINE_MS", "COLDSPAN_DETAIL", "COLDSPAN_EMF", "COLDSPAN_ENABLED",
@@ -26,6 +27,9 @@ EXPORTERS = ("otlp", "prometheus", "statsd", "kafka")
 OTHERS = ("COLDSPAN_EXPORT_", "COLDSPAN_PROMETHEUS_", "COLDSPAN_STATSD_", "COLDSPAN_KAFKA_", "COLDSPAN_OTLP_")
 NAMESPACE = re.compile(r"[A-Za-z0-9_./#:-]{1,255}")  # CloudWatch API reference, "PutMetricData", Namespace
 MOST_LAYERS = 5
+# Application levels above INFO, which a line without a level is taken to have. Source: Lambda developer guide,
+# "Log-level filtering"; the recorder's own lines carry the level that lets them through.
+QUIET_LEVELS = ("WARN", "ERROR", "FATAL")
 EXPORT_MB = 256  # the black box refuses its exporters at this size and below: docs/exporters.md
 
 
@@ -40,15 +44,12 @@ class Finding:
     todo: str
 
 
-def examine(declared: "Declared") -> "Iterator[Finding]":
-    """Everything that the declaration of a function tells."""
+def examine(declared: "Declared", *, has_recorder: bool) -> "Iterator[Finding]":
+    """Everything that the declaration of a function tells. `has_recorder`: whether one of its layers is ours."""
     where, variables = declared.logical_id, declared.environment
     if declared.problem:
         yield Finding("CS100", NOTE, f"not examined: {declared.problem}", where, "nothing, if it is no Python function")
         return
-    has_recorder = any(
-        _is_recorder(layer.name) or _has(layer, "python/coldspan/boot/start.py") for layer in declared.layers
-    )
     if not has_recorder:
         todo = "add the layer, or coldspan attach; `coldspan run` adds it by itself"
         yield Finding("CS101", WARNING, "the recorder's layer is not attached", where, todo)
@@ -62,15 +63,6 @@ def examine(declared: "Declared") -> "Iterator[Finding]":
             where,
             todo,
         )
-    if wrapper and wrapper != OURS:
-        todo = f"set AWS_LAMBDA_EXEC_WRAPPER={OURS} and COLDSPAN_NEXT_WRAPPER={wrapper} if both are to run"
-        yield Finding(
-            "CS103",
-            WARNING,
-            f"another wrapper starts the runtime: {wrapper}; if it sets PYTHONPATH, nothing is recorded",
-            where,
-            todo,
-        )
     if declared.handler == "coldspan.handler" and "COLDSPAN_HANDLER" not in variables:
         yield Finding(
             "CS104",
@@ -79,15 +71,11 @@ def examine(declared: "Declared") -> "Iterator[Finding]":
             where,
             "set it to the function's own handler, as in app.handler",
         )
-    yield from _settings(variables, where)
-    if declared.tracing == "PassThrough":
-        yield Finding(
-            "CS110",
-            NOTE,
-            "X-Ray tracing is PassThrough: only requests that are sampled upstream leave a trace",
-            where,
-            "set Tracing: Active for one request a second and 5 % of the others",
-        )
+    yield from _settings(dict(variables), where)
+    yield from _vendors(declared)
+    yield from _tracing(declared)
+    yield from _logging(declared)
+    yield from _architectures(declared)
     if len(declared.layers) > MOST_LAYERS:
         yield Finding("CS120", ERROR, f"{len(declared.layers)} layers; Lambda takes {MOST_LAYERS}", where, "merge some")
     if variables.get("COLDSPAN_EXPORT") and declared.memory_mb <= EXPORT_MB:
@@ -136,10 +124,79 @@ def _settings(variables: "dict[str, str]", where: str) -> "Iterator[Finding]":
         )
 
 
-def _is_recorder(name: str) -> bool:
-    return "coldspan-recorder" in name.lower() or name == "RecorderLayer"
+def _vendors(declared: "Declared") -> "Iterator[Finding]":
+    where, path = declared.logical_id, declared.environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+    wrapper = vendors.by_wrapper(path)
+    if wrapper is not None:
+        named = path if wrapper.name == path else f"{path} ({wrapper.name}'s)"
+        does = "if it sets PYTHONPATH, nothing is recorded"
+        todo = f"set AWS_LAMBDA_EXEC_WRAPPER={OURS} and COLDSPAN_NEXT_WRAPPER={path} if both are to run"
+        if wrapper.sets_pythonpath:
+            does = "it sets PYTHONPATH: nothing is recorded"
+        elif wrapper.replaces_runtime:
+            does = "it does not run the Python runtime client: nothing is recorded"
+            todo = "record by hand, with @coldspan.instrument"
+        yield Finding("CS103", WARNING, f"another wrapper starts the runtime: {named}; {does}", where, todo)
+    redirect = vendors.by_handler(declared.handler)
+    if redirect is not None:
+        yield Finding(
+            "CS114", NOTE, f"the handler is {redirect.name}'s ({declared.handler}), which calls the function's own",
+            where, "nothing: both record",
+        )  # fmt: skip
+    for vendor, layer in vendors.by_layers(layer.name for layer in declared.layers):
+        yield Finding(
+            "CS115", NOTE,
+            f"{vendor.name} is attached, too (layer {short(layer)}); where it traces, call subsegments are left to it",
+            where, "nothing, if both are wanted",
+        )  # fmt: skip
 
 
-def _has(layer: object, path: str) -> bool:
-    folder = getattr(layer, "folder", None)
-    return folder is not None and (folder / path).is_file()
+def _tracing(declared: "Declared") -> "Iterator[Finding]":
+    where = declared.logical_id
+    if declared.tracing == "PassThrough":
+        yield Finding(
+            "CS110",
+            NOTE,
+            "X-Ray tracing is PassThrough: only requests that are sampled upstream leave a trace",
+            where,
+            "set Tracing: Active for one request a second and 5 % of the others",
+        )
+    elif declared.tracing == "Active":
+        yield Finding(
+            "CS111",
+            NOTE,
+            "X-Ray samples the first request of each second and 5 % of the others, unless a caller has decided: the"
+            " others leave metrics and no trace",
+            where,
+            "nothing: Lambda's rate cannot be set",
+        )
+
+
+def _logging(declared: "Declared") -> "Iterator[Finding]":
+    # Source: Lambda developer guide, "Log-level filtering", with its table of system log events.
+    system = (declared.properties.get("LoggingConfig") or {}).get("SystemLogLevel")
+    if declared.log_format.upper() == "JSON" and system == "WARN":
+        yield Finding(
+            "CS113",
+            NOTE,
+            "SystemLogLevel is WARN: the platform's report of an invocation that succeeded is not logged",
+            declared.logical_id,
+            "set it to INFO, if coldspan pull is to bring billed time and memory",
+        )
+
+
+def _architectures(declared: "Declared") -> "Iterator[Finding]":
+    for layer in declared.layers:
+        if layer.architectures and declared.architecture not in layer.architectures:
+            yield Finding(
+                "CS122",
+                WARNING,
+                f"layer {short(layer.name)} is for {', '.join(layer.architectures)}; the function is {declared.architecture}",
+                declared.logical_id,
+                f"take the layer's version for {declared.architecture}",
+            )
+
+
+def short(name: str) -> str:
+    """A layer's name, of an ARN its name and number."""
+    return ":".join(name.split(":")[6:8]) if name.count(":") >= 7 else name

@@ -1,5 +1,5 @@
 """What a SAM template says about functions, with its intrinsic functions resolved."""
 
-from coldspan_console.project.project import Declared, Layer, Project
+from coldspan_console.project.project import Declared, Layer, Project, of_properties
 
-__all__ = ["Declared", "Layer", "Project"]
+__all__ = ["Declared", "Layer", "Project", "of_properties"]

@@ -17,11 +17,13 @@ class Layer:
     """A layer that a function names. `folder` is None where it is an ARN, which is not on this machine.
 
     `build_method` is how its folder becomes what is mounted: "makefile", "python3.13", or "" when it is that already.
+    Empty `architectures` mean that it says nothing.
     """
 
     name: str
     folder: "Path | None" = None
     build_method: str = ""
+    architectures: "tuple[str, ...]" = ()
 
 
 def layers_of(named: Any, resources: "dict[str, Any]", root: Path, made: "Built") -> "Iterator[Layer]":
@@ -42,13 +44,15 @@ def _key(word: str, resources: "dict[str, Any]") -> "str | None":
 
 
 def _layer(key: str, resource: "dict[str, Any]", root: Path, made: "Built") -> Layer:
-    content = (resource.get("Properties") or {}).get("ContentUri")
+    properties = resource.get("Properties") or {}
+    content, fits = properties.get("ContentUri"), properties.get("CompatibleArchitectures")
+    architectures = tuple(each for each in fits if isinstance(each, str)) if isinstance(fits, list) else ()
     metadata = resource.get("Metadata") if isinstance(resource.get("Metadata"), dict) else {}
     asset = metadata.get("aws:asset:path")  # as the CDK writes it
     source = content if isinstance(content, str) else asset
     here = (root / source).resolve() if isinstance(source, str) else None
     if key in made.folders and (here is None or not made.is_older(here)):
-        return Layer(key, made.folders[key])
+        return Layer(key, made.folders[key], "", architectures)
     if here is not None and here.exists():
-        return Layer(key, here, str(metadata.get("BuildMethod") or ""))
-    return Layer(key)
+        return Layer(key, here, str(metadata.get("BuildMethod") or ""), architectures)
+    return Layer(key, None, "", architectures)

@@ -121,17 +121,22 @@ class Project:
         return found
 
 
-def _declared(
-    name: str, resource: "dict[str, Any]", resources: "dict[str, Any]", path: Path, made: building.Built
-) -> Declared:
-    properties = _mapping(resource.get("Properties"))
+def of_properties(
+    name: str, properties: "dict[str, Any]", path: Path, layers: "tuple[Layer, ...]" = (),
+    code: "tuple[Path, bool, tuple[str, ...], str] | None" = None,
+) -> Declared:  # fmt: skip
+    """A function by the properties of AWS::Lambda::Function or AWS::Serverless::Function.
+
+    `code`: its folder, whether that is what `sam build` made, notes, and why there is none. Without it nothing is said
+    of the code: it is somewhere else.
+    """
     variables = _mapping(_mapping(properties.get("Environment")).get("Variables"))
     known = {key: _text(value) for key, value in variables.items() if not isinstance(value, (dict, list))}
     secret = {key for key, value in known.items() if "{{resolve:" in value}
     logging = _mapping(properties.get("LoggingConfig"))
     tracing = properties.get("Tracing") or _mapping(properties.get("TracingConfig")).get("Mode")
     runtime, handler = (str(_plain(properties.get(key), "")) for key in ("Runtime", "Handler"))
-    code, built, notes, problem = _code(name, resource, path, made)
+    folder, built, notes, problem = code or (path.parent, False, (), "")
     if properties.get("PackageType") == "Image":
         problem = "it is a container image; only functions from .zip archives run here"
     elif not problem and runtime not in PYTHONS:
@@ -144,12 +149,12 @@ def _declared(
         name=str(_plain(properties.get("FunctionName"), name)),
         handler=handler,
         runtime=runtime,
-        code=code,
+        code=folder,
         template=path,
         memory_mb=_number(properties.get("MemorySize"), MEMORY_MB),
         timeout_s=_number(properties.get("Timeout"), TIMEOUT_S),
         environment={key: value for key, value in known.items() if key not in secret},
-        layers=tuple(layering.layers_of(properties.get("Layers"), resources, path.parent, made)),
+        layers=layers,
         architecture=str(_plain((_listed(properties.get("Architectures")) or ["x86_64"])[0], "x86_64")),
         init_type=init_type,
         max_concurrency=workers,
@@ -166,6 +171,14 @@ def _declared(
         unresolved=tuple(key for key in variables if key not in known or key in secret),
         problem=problem,
     )
+
+
+def _declared(
+    name: str, resource: "dict[str, Any]", resources: "dict[str, Any]", path: Path, made: building.Built
+) -> Declared:
+    properties = _mapping(resource.get("Properties"))
+    layers = tuple(layering.layers_of(properties.get("Layers"), resources, path.parent, made))
+    return of_properties(name, properties, path, layers, _code(name, resource, path, made))
 
 
 def _init_type(properties: "dict[str, Any]") -> "tuple[str, int | None]":
