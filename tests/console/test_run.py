@@ -242,7 +242,8 @@ def test_a_run_that_is_ended_early_leaves_no_folder(place, cache, tmp_path_facto
     )
     folder = tmp_path_factory.mktemp("tmp")
     environment = {**os.environ, "COLDSPAN_CACHE": str(cache), "TMPDIR": str(folder)}
-    program = "import sys; from coldspan_console.cli import main; sys.exit(main())"
+    heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # what starts us may ignore it
+    program = heeded + "import sys; from coldspan_console.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "run", "app.handler", "-n", "50", "--concurrency", "2"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         waited = threading.Event()

@@ -298,7 +298,7 @@ def test_a_budget_of_nothing_leaves_the_function_as_it_is_promise_3(start):
         ({}, TRACE.partition(";Sampled")[0]),
         ({}, "nonsense"),
         ({"COLDSPAN_XRAY": "off"}, TRACE),
-        ({"AWS_SAM_LOCAL": "true"}, TRACE),
+        ({"AWS_SAM_LOCAL": "true", "COLDSPAN_LOCAL": "emf"}, TRACE),
         ({"AWS_XRAY_DAEMON_ADDRESS": ""}, TRACE),
         ({"AWS_XRAY_DAEMON_ADDRESS": "nonsense"}, TRACE),
         ({"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:1"}, TRACE),
