@@ -2,6 +2,7 @@
 
 import re
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from rich.text import Text
 from rich.tree import Tree
@@ -67,9 +68,13 @@ def _is_own_ancestor(span_id: Any, parents: "dict[Any, Any]") -> bool:
 def plain(text: Any) -> str:
     """A text as a terminal may be given it: without colours, and with other control characters marked.
 
-    They could move the cursor, rename the window, or turn round what follows.
+    They could move the cursor, rename the window, or turn round what follows. Spaces of other kinds, with which the
+    runtime indents its tracebacks, are spaces.
     """
-    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in _COLOURS.sub("", str(text)))
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else " " if category(one) == "Zs" else "\ufffd"
+        for one in _COLOURS.sub("", str(text))
+    )
 
 
 def _number(value: Any) -> float:

@@ -197,6 +197,46 @@ def test_a_module_that_cannot_be_imported_is_told_as_the_runtime_tells_it(capsys
     assert "no_such_module" in json.dumps(one["answer"])
 
 
+def test_an_init_that_fails_is_the_record_of_the_request_that_waited_for_it(capsys, place):
+    """The runtime tells no request of it; the service begins it again for each, and so each has one of its own."""
+    (place / "app.py").write_text("import no_such_module\ndef handler(e, c): pass\n")
+    _, found, _ = run(capsys, "app.handler", "-n", "2")
+    ids = [one["request_id"] for one in found["invocations"]]
+    assert [(one["record"]["outcome"], one["record"]["request_id"]) for one in found["invocations"]] == [
+        ("init_error", each) for each in ids
+    ]
+    assert cli.main(["list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["invocations"]
+    assert {one["outcome"] for one in listed} == {"init_error"}
+    first = {one["request_id"] for one in listed} - set(ids)
+    assert [each[:5] for each in first] == ["init-"]  # the one before any request came
+    assert cli.main(["run", "app.handler"]) == 0
+    shown = capsys.readouterr().out
+    assert "no record came" not in shown
+    assert "no_such_module" in shown
+    assert "LAMBDA_WARNING" not in shown
+
+
+def test_a_traceback_is_indented_with_spaces(capsys, place):
+    """The runtime's log has other ones, which a terminal would be shown as unprintable."""
+    (place / "app.py").write_text("def handler(e, c): raise ValueError('boom')\n")
+    assert cli.main(["run", "app.handler"]) == 0
+    shown = capsys.readouterr().out
+    assert '│   File "/var/task/app.py", line 1, in handler' in shown
+    assert "\ufffd" not in shown
+
+
+def test_a_function_that_fails_at_an_event_that_nobody_chose_is_offered_the_projects_own(capsys, place):
+    """`sam init` makes events/event.json, and most handlers fail at {}."""
+    (place / "app.py").write_text("def handler(e, c): return e['httpMethod']\n")
+    (place / "events").mkdir()
+    (place / "events" / "event.json").write_text('{"httpMethod": "GET"}')
+    assert cli.main(["run", "app.handler"]) == 0
+    assert "-e events/event.json" in capsys.readouterr().err
+    assert cli.main(["run", "app.handler", "-e", "event"]) == 0
+    assert "the event was" not in capsys.readouterr().err
+
+
 def test_what_requirements_name_is_there_already_is_not_installed(capsys, place):
     """boto3 is the runtime's."""
     (place / "requirements.txt").write_text("boto3>=1\n# a comment\n")

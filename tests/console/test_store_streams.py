@@ -160,3 +160,13 @@ def test_what_belongs_to_no_invocation_is_kept_beside(tmp_path):
     with Store.open(tmp_path / "s.db") as store:
         assert store.add([failed]) == 1
         assert (store.find(), store.environment()) == ([], [failed])
+
+
+def test_an_init_that_failed_is_an_invocation_though_it_has_no_request(tmp_path):
+    """Of all failures the one that nobody may overlook; each attempt is one."""
+    with Store.open(tmp_path / "s.db") as store:
+        for span in ("1911d31351f377ae", "2a79a694abc4c2ba", "1911d31351f377ae"):
+            store.add([invocation("", span=span, outcome="init_error")])
+        ids = [summary["request_id"] for summary in store.find(limit=None)]
+    assert len(ids) == 2
+    assert set(ids) == {"init-1911d31351f377ae", "init-2a79a694abc4c2ba"}

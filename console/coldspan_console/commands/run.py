@@ -157,12 +157,12 @@ def _once(
     output.result(
         {"function": declared.logical_id, "invocations": [each.as_json() for each in ran], "summary": figures}, shown
     )
-    if advice := reasons.of_failed_calls(prepared, ran):
+    failed = any(each.failed for each in ran)
+    if advice := reasons.of_failed_calls(prepared, ran) or (reading.advice(events, root) if failed else ""):
         output.note(advice)
     if not output.as_json:
         last = ran[-1].outcome.request_id
         output.note(f"kept: {KEPT.format(last[:8])}")
-    failed = any(each.failed for each in ran)
     return ANSWER_IS_NO if failed and options["fail_on"] == "error" else DONE
 
 

@@ -12,7 +12,7 @@ from coldspan_console.pulling import queries, traces
 from coldspan_console.pulling.filtering import filter_events
 from coldspan_console.pulling.insights import Event, Insights, RefusedError, SplitError
 from coldspan_console.pulling.lines import Reader
-from coldspan_console.store.documents import Kind, kind_of
+from coldspan_console.store.documents import Kind, kind_of, request_of
 from coldspan_console.store.joining import began_ms
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Puller:
         records = [one for one in found if kind_of(one) is Kind.INVOCATION and wanted.means(one)]
         records.sort(key=lambda one: -one["_aws"].get("Timestamp", 0))
         for record in records[: wanted.limit]:
-            self.pulled.records.setdefault(record["request_id"], record)
+            self.pulled.records.setdefault(request_of(record), record)
         for document in found:
             if not wanted.is_selective or _request_of(document) in self.pulled.records:
                 yield document
@@ -226,9 +226,9 @@ class Puller:
                 if is_record and (note or places):
                     if only_meant and not self._wanted.means(document):
                         continue
-                    pulled.at[document["request_id"]] = event.stream, event.at_ms
+                    pulled.at[request_of(document)] = event.stream, event.at_ms
                     if note and (len(pulled.records) < (self._wanted.limit or len(pulled.records) + 1)):
-                        pulled.records.setdefault(document["request_id"], document)
+                        pulled.records.setdefault(request_of(document), document)
                 if not only_meant or is_record:
                     yield document
         pulled.torn = self._reader.torn
@@ -289,8 +289,7 @@ def _is_platforms(text: str) -> bool:
 
 def _request_of(document: "dict[str, Any]") -> str:
     """The request of a document; of a late call's line that of its first call."""
-    told = document.get("request_id")
-    if isinstance(told, str) and told:
+    if told := request_of(document):
         return told
     calls = document.get("calls")
     first = calls[0] if isinstance(calls, list) and calls else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coldspan_console.output import ANSWER_IS_NO, ConsoleError
 from coldspan_console.pulling.files import STDIN, read_lines
 from coldspan_console.pulling.lines import Reader
-from coldspan_console.store.documents import Kind, kind_of
+from coldspan_console.store.documents import Kind, kind_of, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,8 +72,8 @@ def stream(words: "tuple[str, ...]", store: "Store", advance: "Callable[[int], o
                 kind = kind_of(document)
                 if kind is Kind.INVOCATION:
                     told.records += 1
-                    if document["request_id"] not in told.request_ids[-NEAR:]:
-                        told.request_ids.append(document["request_id"])
+                    if (request_id := request_of(document)) not in told.request_ids[-NEAR:]:
+                        told.request_ids.append(request_id)
                 elif kind is not Kind.PLATFORM:
                     told.others += 1
             if waiting and (line is None or len(waiting) >= AT_ONCE):

@@ -33,6 +33,15 @@ def read(words: "tuple[str, ...]", payload: "str | None", root: Path, names: "tu
     return found or [Event("{}", EMPTY.encode())]
 
 
+def advice(events: "list[Event]", root: Path) -> str:
+    """What could be sent instead of an event that nobody chose, where the project has events; else ""."""
+    folder = root / "events"
+    if any(event.name != EMPTY for event in events) or not folder.is_dir():
+        return ""
+    known = sorted(str(file.relative_to(root)) for file in folder.rglob("*.json"))
+    return f"the event was {{}}; the project has others: -e {known[0]}" if known else ""
+
+
 def _paths(word: str, root: Path, names: "tuple[str, ...]") -> "list[Path]":
     place = Path(word)
     if place.is_file():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ANSWER_CHARS = 200
 LOG_LINES = 40  # of one invocation; the store has them all
+UNHANDLED = "LAMBDA_WARNING: Unhandled exception."  # 600 characters of the runtime's, before what was raised
 TREES = 3  # of many invocations: the others are in the store
 
 
@@ -55,7 +56,7 @@ def _answer(ran: Ran) -> str:
 
 
 def _log(console: "Console", ran: Ran) -> None:
-    lines = [line.text for line in ran.logs if line.kind == "function"]
+    lines = [line.text for line in ran.logs if line.kind == "function" and UNHANDLED not in line.text]
     answer = answer_of(ran.outcome.body)
     if isinstance(answer, dict) and answer.get("stackTrace") and ran.failed:
         lines = [line for line in lines if not _is_error_line(line)]

@@ -118,6 +118,7 @@ class Runs:
         with self._lock:
             heard = list(self._heard)
         by_request = {each.outcome.request_id: each for each in ran}
+        _name_inits(heard, ran)
         for line, record in heard:
             one = by_request.get(line.request_id if record is None else str(record.get("request_id")))
             if one is None:
@@ -134,6 +135,18 @@ class Runs:
         """Every document that was printed, last words before a deadline included."""
         with self._lock:
             return [record for _, record in self._heard if record is not None]
+
+
+def _name_inits(heard: "list[tuple[LogLine, dict[str, Any] | None]]", ran: "list[Ran]") -> None:
+    """Give the record of an init that failed the request that waited for it; the last ones are of the last ones."""
+    inits: dict[int, list[dict[str, Any]]] = {}
+    for line, record in heard:
+        if record is not None and record.get("outcome") == "init_error" and not record.get("request_id"):
+            inits.setdefault(line.environment, []).append(record)
+    for each in reversed(ran):
+        waiting = inits.get(each.outcome.environment)
+        if waiting and each.outcome.error_type == waiting[-1].get("error_type"):
+            waiting.pop()["request_id"] = each.outcome.request_id
 
 
 def keep(store: "Store", runs: Runs, ran: "list[Ran]", source: str = "run") -> int:

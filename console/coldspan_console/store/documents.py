@@ -99,7 +99,7 @@ def kind_of(document: "dict[str, Any]") -> "Kind | None":
     if not isinstance(document.get("function_name"), str) or not isinstance(document.get("_aws"), dict):
         return None
     if isinstance(document.get("outcome"), str) and "Duration" in document:
-        return Kind.INVOCATION if has_request else None
+        return Kind.INVOCATION if request_of(document) else None
     if "CallDuration" in document and isinstance(document.get("tool"), str):
         if isinstance(calls, list):
             return Kind.LATE
@@ -115,6 +115,14 @@ _OF_ENVIRONMENT = frozenset(
     ("InitFailure", "UnusedInit", "MemoryNearLimit", "BlackBoxRefused", "BlackBoxFaults", "ExportersRefused",
      "ExportDropped")
 )  # fmt: skip
+
+
+def request_of(document: "dict[str, Any]") -> str:
+    """The request that an invocation's record is of. An init that failed was for none: it is known by its span."""
+    request_id = text_of(document.get("request_id"))
+    if not request_id and document.get("outcome") == "init_error" and text_of(document.get("span_id")):
+        return f"init-{text_of(document['span_id'])}"
+    return request_id
 
 
 def _placed(document: "dict[str, Any]") -> "Iterator[tuple[Kind, str, dict[str, Any]]]":
@@ -135,7 +143,7 @@ def _placed(document: "dict[str, Any]") -> "Iterator[tuple[Kind, str, dict[str, 
             if text_of(request_id):
                 yield Kind.PLATFORM, text_of(request_id), document
         return
-    yield kind, text_of(document["request_id"]) if kind is not Kind.ENVIRONMENT else "", document
+    yield kind, request_of(document) if kind is not Kind.ENVIRONMENT else "", document
 
 
 def text_of(value: Any) -> str:
