@@ -217,6 +217,17 @@ def test_an_init_that_fails_is_the_record_of_the_request_that_waited_for_it(caps
     assert "LAMBDA_WARNING" not in shown
 
 
+def test_a_handler_that_nobody_awaits_is_told_what_would(capsys, place):
+    """The runtime's own words speak of JSON."""
+    (place / "app.py").write_text("async def handler(e, c): return 1\n")
+    assert cli.main(["run", "app.handler"]) == 0
+    assert "--env COLDSPAN_ASYNC_HANDLER=true" in capsys.readouterr().err
+    assert cli.main(["run", "app.handler", "--env", "COLDSPAN_ASYNC_HANDLER=true"]) == 0
+    said = capsys.readouterr()
+    assert "answer 1" in said.out
+    assert "ASYNC" not in said.err
+
+
 def test_a_traceback_is_indented_with_spaces(capsys, place):
     """The runtime's log has other ones, which a terminal would be shown as unprintable."""
     (place / "app.py").write_text("def handler(e, c): raise ValueError('boom')\n")

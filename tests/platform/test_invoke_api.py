@@ -115,6 +115,15 @@ def test_errors_have_the_services_shapes(served, call, code, status):
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
+def test_what_is_not_served_is_said_in_the_services_shape(served):
+    """A page of HTML would be boto3's "501"."""
+    for call in (served.client.delete_function, served.client.list_versions_by_function):
+        with pytest.raises(ClientError) as caught:
+            call(FunctionName="Echo")
+        assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
+        assert "is not served here" in str(caught.value)
+
+
 def test_functions_are_listed_and_a_dry_run_runs_nothing(served):
     """What consoles and scripts ask first."""
     assert [each["FunctionName"] for each in served.client.list_functions()["Functions"]] == ["Echo"]
@@ -124,16 +133,22 @@ def test_functions_are_listed_and_a_dry_run_runs_nothing(served):
 
 
 def test_more_requests_than_environments_are_throttled(served):
-    """429, as TooManyRequestsException."""
+    """429, as TooManyRequestsException, with the limit that was met: the function's own, or that of all."""
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
 
         def one(_):
             try:
                 return served.client.invoke(FunctionName="Echo", Payload=b'{"do": "sleep", "s": 1}')["StatusCode"]
             except ClientError as error:
+                reasons.add(error.response["Reason"])
                 return error.response["Error"]["Code"]
 
+        reasons = set()
         found = list(pool.map(one, range(12)))
+        assert reasons == {"ConcurrentInvocationLimitExceeded"}
+        served.fleet.reserved = True
+        list(pool.map(one, range(12)))
+        assert reasons == {"ConcurrentInvocationLimitExceeded", "ReservedFunctionConcurrentInvocationLimitExceeded"}
     assert set(found) == {200, "TooManyRequestsException"}
     assert found.count(200) >= 4
 

@@ -158,7 +158,7 @@ def _once(
         {"function": declared.logical_id, "invocations": [each.as_json() for each in ran], "summary": figures}, shown
     )
     failed = any(each.failed for each in ran)
-    if advice := reasons.of_failed_calls(prepared, ran) or (reading.advice(events, root) if failed else ""):
+    if advice := reasons.advice(prepared, ran) or (reading.advice(events, root) if failed else ""):
         output.note(advice)
     if not output.as_json:
         last = ran[-1].outcome.request_id

@@ -43,9 +43,10 @@ class Fleet:
     def __init__(
         self, function: "Function", *, most: int = 10, timeout_ms: int = 3_000,
         heard: "Callable[[LogLine], None]" = lambda _: None, provisioned: int = 0, idle_s: "float | None" = None,
-        freeze: bool = True,
+        freeze: bool = True, reserved: bool = False,
     ) -> None:  # fmt: skip
         self.function = function
+        self.reserved = reserved  # `most` is the function's own reserved concurrency
         self.most = 1 if function.max_concurrency is not None else most
         self.timeout_ms = timeout_ms
         self._heard = heard

@@ -143,7 +143,7 @@ class InvokeApi:
 
     def _told(self, fleet: "Fleet", outcome: "Outcome", *, tail: bool) -> "tuple[int, dict[str, str], bytes]":
         if outcome.status == "throttled":
-            reason = "ReservedFunctionConcurrentInvocationLimitExceeded"
+            reason = ("ReservedFunction" if fleet.reserved else "") + "ConcurrentInvocationLimitExceeded"
             raise RefusedError(429, "TooManyRequestsException", "Rate Exceeded.", Reason=reason)
         headers = {"x-amzn-RequestId": outcome.request_id, "X-Amz-Executed-Version": fleet.function.version}
         if outcome.status != "success":
@@ -243,7 +243,7 @@ def _handler_of(api: InvokeApi) -> "type[http.server.BaseHTTPRequestHandler]":
                 raise RefusedError(400, "InvalidRequestContentException", "the request needs a Content-Length")
             return self.rfile.read(int(length))
 
-        do_GET = do_POST = _answer  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             """Nothing: the terminal is the command's."""

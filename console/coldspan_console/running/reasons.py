@@ -37,8 +37,10 @@ def of_no_record(prepared: "Prepared", ran: "Ran") -> str:
     return ""
 
 
-def of_failed_calls(prepared: "Prepared", ran: "list[Ran]") -> str:
-    """What to do where calls to AWS failed for want of an account or of a network; "" where none did."""
+def advice(prepared: "Prepared", ran: "list[Ran]") -> str:
+    """What to do where the handler was `async def`, or calls to AWS had no account or network; "" where none was so."""
+    if any(b"Object of type coroutine is not JSON serializable" in each.outcome.body for each in ran):
+        return "the runtime does not await async def handlers: --env COLDSPAN_ASYNC_HANDLER=true drives them"
     if "AWS_ENDPOINT_URL" in prepared.function.environment:
         return ""
     for each in ran:

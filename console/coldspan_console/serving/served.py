@@ -107,7 +107,7 @@ class Served:
         limit = prepared.declared.reserved_concurrency
         most = min(concurrency, limit) if isinstance(limit, int) else concurrency  # 0: the service throttles all
         return Fleet(
-            prepared.function, most=most, timeout_ms=prepared.timeout_ms, idle_s=idle_s,
+            prepared.function, most=most, timeout_ms=prepared.timeout_ms, idle_s=idle_s, reserved=most == limit,
             heard=lambda line: self._hear(name, line),
         )  # fmt: skip
 
