@@ -256,7 +256,7 @@ def test_info_and_prune_say_how_much(capsys, path):
     value = as_json(capsys, "store", "info")
     assert (value["invocations"], value["path"], value["exists"]) == (4, str(path), True)
     assert value["bytes"] > 4_096
-    assert "format 3" in coldspan(capsys, "store", "info")[1]
+    assert "format 4" in coldspan(capsys, "store", "info")[1]
     assert "1 invocations removed, 3 left" in coldspan(capsys, "store", "prune", "--older", "5m40s")[1]
     assert as_json(capsys, "store", "prune", "--keep", "1") == {"removed": 2, "left": 1}
     assert as_json(capsys, "store", "prune", "--keep", "1", "--store", "none.db") == {"removed": 0, "left": 0}

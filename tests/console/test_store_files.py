@@ -94,6 +94,31 @@ def test_payloads_of_an_older_store_are_found(tmp_path):
         assert store.count(Filter(payload="order.id=18")) == 0
 
 
+def test_calls_of_an_older_store_know_of_whom_they_are(tmp_path):
+    """What is asked of calls alone would leave out what came before the upgrade."""
+    from_dump(tmp_path / "store.db", "format-3.sql")
+    with Store.open(tmp_path / "store.db") as store:
+        assert [group["tool"] for group in store.calls_by(Filter(version="7", tenant="a", source="pull"))] == [
+            "dynamodb",
+            "sqs",
+        ]
+        assert [group["tool"] for group in store.calls_by(Filter(tenant=""))] == ["api"]
+        assert [summary["request_id"] for summary in store.find(Filter(text="NO SHELF"))] == ["r2"]
+        assert [line["text"] for line in store.log_lines("r1")] == ["hello"]
+        assert store.find(Filter(payload="order.id=17"))[0]["billed_ms"] == 13
+
+
+def test_who_waits_for_a_migration_is_told(tmp_path, monkeypatch, capsys):
+    """A million invocations take 20 s, in which nothing would be seen."""
+    monkeypatch.setattr(database, "LARGE_BYTES", 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    from_dump(tmp_path / "store.db", "format-3.sql")
+    for _ in range(2):
+        with Store.open(tmp_path / "store.db") as store:
+            assert store.count() == 2
+    assert capsys.readouterr().err.count(f"to format {schema.VERSION}") == 1
+
+
 def test_a_migrated_store_is_as_a_new_one(tmp_path):
     """The next version's steps would meet two sorts of stores."""
     with Store.open(tmp_path / "new.db") as store:

@@ -307,7 +307,30 @@ COUNTED = {
     "percentiles by function": lambda s: s.invocations_by(),
     "calls by tool": lambda s: s.calls_by(),
     "service map of a function": lambda s: s.edges(Filter(function="orders", since_ms=AT_MS)),
+    "of a source": lambda s: s.totals(Filter(source="run")),
+    "of all versions but one": lambda s: s.invocations_by(Filter(version=("1", "2"))),
+    "of a tenant": lambda s: s.totals(Filter(tenant="")),
+    "what failed": lambda s: s.totals(Filter(failed=True)),
+    "what was slow": lambda s: s.invocations_by(Filter(slower_ms=0.001)),
+    "calls of a source": lambda s: s.calls_by(Filter(source="run")),
+    "calls of a version": lambda s: s.edges(Filter(version="2")),
+    "calls of a tenant": lambda s: s.calls_by(Filter(tenant="")),
+    "calls of an outcome": lambda s: s.calls_by(Filter(outcome="ok", start=("warm", "cold"))),
 }
+
+
+def test_texts_of_errors_are_looked_for_among_themselves(many):
+    """They are one row in fifty; all rows would be looked through for them."""
+    asked = []
+    many.connection.set_trace_callback(asked.append)
+    try:
+        many.count(Filter(text="nothing like this"))
+    finally:
+        many.connection.set_trace_callback(None)
+    plans = [row[3] for query in asked for row in many.connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+    for index in ("invocation_error", "call_message"):
+        assert any(f"USING COVERING INDEX {index} " in plan for plan in plans), plans
+    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
 
 
 @pytest.mark.parametrize("name", COUNTED)

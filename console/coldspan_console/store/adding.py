@@ -9,7 +9,7 @@ from coldspan_console.store import database
 from coldspan_console.store.documents import Kind, Line, lines_of, number_of, pack, text_of, unpack
 from coldspan_console.store.joining import Kept, join
 from coldspan_console.store.payload_index import values_of
-from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, WITH_PAYLOADS, call_rows, invocation_row
+from coldspan_console.store.rows import CALL_COLUMNS, COLUMNS, OF_CALLS, WITH_PAYLOADS, call_rows, invocation_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -184,7 +184,8 @@ def _join(
             else:
                 connection.execute(_REPLACE, [*values, number])
                 connection.execute("DELETE FROM call WHERE invocation = ?", (number,))
-            calls += [(number, row["function"], *call) for call in call_rows(invocation, words)]
+            of_calls = [row[name] for name in OF_CALLS]
+            calls += [(number, *of_calls, *call) for call in call_rows(invocation, words)]
             if row["flags"] & WITH_PAYLOADS:
                 payloads += [(each, number) for each in values_of(invocation.document)]
             touched.append(number)

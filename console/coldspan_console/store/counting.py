@@ -12,6 +12,7 @@ from coldspan_console.store.filter import FAILED_OUTCOMES, Filter
 from coldspan_console.store.finding import meant, text_of_word
 from coldspan_console.store.histogram import exact_percentiles, middle_us, percentiles
 from coldspan_console.store.joining import FAILED_CALL
+from coldspan_console.store.rows import OF_CALLS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -242,10 +243,10 @@ def _thinned(counts: "Mapping[int, int]", most: int) -> "Iterable[int]":
 def calls_meant(connection: "sqlite3.Connection", wanted: Filter) -> "tuple[str, list[Any]]":
     """A condition on `call`: the calls that are meant, of the invocations that are."""
     condition, values = wanted.call_where()
-    if wanted.of_function_and_time():
+    if wanted.is_answered_by_calls():
         times, moments = wanted.time_where("call")
-        functions, names = wanted.words_where("call", ("function",))
-        return " AND ".join([condition, *times, *functions]), [*values, *moments, *names]
+        of_invocation, names = wanted.words_where("call", OF_CALLS)
+        return " AND ".join([condition, *times, *of_invocation]), [*values, *moments, *names]
     of_invocation, more = meant(connection, wanted)
     return f"{condition} AND call.invocation IN (SELECT id FROM invocation WHERE {of_invocation})", [*values, *more]
 

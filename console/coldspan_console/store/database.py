@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 PLACE = Path(".coldspan") / "store.db"
 WAIT_S = 60  # for another console's writing, which takes its turn every few thousand lines
+LARGE_BYTES = 50_000_000  # of a store whose migration is waited for
 _CACHE_KB = 64_000
 
 
@@ -162,6 +164,8 @@ def _ensure(connection: sqlite3.Connection, path: Path) -> None:
         if version == 0:
             schema.create(connection)
         elif version < schema.VERSION:
+            if path.stat().st_size > LARGE_BYTES and sys.stderr.isatty():  # as with all progress: where somebody looks
+                print(f"bringing {path} to format {schema.VERSION}: seconds, once", file=sys.stderr)
             _back_up(path, version)
             schema.migrate(connection, version)
 

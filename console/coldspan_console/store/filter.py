@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from coldspan_console.output import WRONG_USE, ConsoleError
 from coldspan_console.store.moments import moment_ms
-from coldspan_console.store.rows import WITH_PAYLOADS
+from coldspan_console.store.rows import OF_CALLS, WITH_PAYLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,18 +95,10 @@ class Filter:
         asked = other.to_json()
         return replace(self, **{name: getattr(other, name) for name in asked})
 
-    def of_function_and_time(self) -> bool:
-        """Whether nothing is asked but of functions, times and calls, which the rows of calls answer themselves."""
-        return not set(self.to_json()) - {
-            "function",
-            "since",
-            "until",
-            "since_ms",
-            "until_ms",
-            "tool",
-            "operation",
-            "status",
-        }
+    def is_answered_by_calls(self) -> bool:
+        """Whether nothing is asked but what the rows of calls have themselves."""
+        times = ("since", "until", "since_ms", "until_ms")
+        return not set(self.to_json()) - {*OF_CALLS, *times, "tool", "operation", "status"}
 
     def of_calls(self) -> bool:
         """Whether it asks for a call."""
@@ -129,11 +121,9 @@ class Filter:
             terms.append(term)
             values.extend(given)
 
-        of_words, texts = self.words_where("invocation", _WORDS)
+        of_words, texts = self.words_where("invocation", (*_WORDS, "tenant"))
         terms += of_words
         values += texts
-        if self.tenant is not None:
-            ask(f"invocation.tenant {_is_one_of((self.tenant,))}", self.tenant)
         of_time, times = self.time_where("invocation", now_ms)
         terms += of_time
         values += times
@@ -157,14 +147,16 @@ class Filter:
         if self.text:
             pattern = "%" + self.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
             ask(
-                "(invocation.error LIKE ? ESCAPE '\\' OR invocation.id IN"
-                " (SELECT call.invocation FROM call WHERE call.message LIKE ? ESCAPE '\\'))", pattern, pattern,
+                "invocation.id IN (SELECT id FROM invocation WHERE error IS NOT NULL AND error LIKE ? ESCAPE '\\'"
+                " UNION SELECT invocation FROM call WHERE message IS NOT NULL AND message LIKE ? ESCAPE '\\')",
+                pattern, pattern,
             )  # fmt: skip
         return " AND ".join(terms) or "1", values
 
     def words_where(self, table: str, members: "Iterable[str]") -> "tuple[list[str], list[Any]]":
         """The conditions of members that ask for one of several words, on the columns of their names."""
-        asked = {member: getattr(self, member) for member in members}
+        given = {member: getattr(self, member) for member in members}
+        asked = {member: (texts,) if isinstance(texts, str) else texts or () for member, texts in given.items()}
         terms = [f"{table}.{member} {_is_one_of(texts)}" for member, texts in asked.items() if texts]
         return terms, [text for texts in asked.values() for text in texts]
 

@@ -21,8 +21,10 @@ NUMBERS = (
     "response_bytes", "overhead_us", "dropped", "memory_mb", "max_memory_mb", "billed_ms", "flags",
 )  # fmt: skip
 COLUMNS = ("request", "span_id", "change", *WORDS, *NUMBERS, "error")
+# of their invocation, so that rows of calls answer for them
+OF_CALLS = ("function", "source", "version", "tenant", "outcome", "start")
 CALL_COLUMNS = (
-    "invocation", "function", "tool", "operation", "status", "bucket", "time_ms", "duration_us", "attempts", "message",
+    "invocation", *OF_CALLS, "tool", "operation", "status", "bucket", "time_ms", "duration_us", "attempts", "message",
 )  # fmt: skip
 DETAILED, WITH_PAYLOADS, WITH_STACKS, WITH_INIT, RETRIED = 1, 2, 4, 8, 16  # bits of `flags`
 MESSAGE_CHARS = 512

@@ -7,11 +7,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 APPLICATION = 0x434F4C44  # "COLD": what tells a store from any other SQLite file, at offset 68
-VERSION = 3
+VERSION = 4
 
 # Texts that many rows share are words: a row then is 60 bytes, and a million of them are looked through in a fifth of a
 # second. `document` has every line as it came, once; the other tables are made from it, and can be made anew.
 # `bucket` is the duration on a logarithmic scale (histogram.py): percentiles of a million are read off an index by it.
+# The indexes `_counted` have all that is counted and all that filters ask for, so that no row has to be looked at; the
+# texts of errors are few, and have indexes of their own, which are looked through.
 TABLES = """
 CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE request (id INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE);
@@ -37,14 +39,22 @@ CREATE INDEX invocation_by_time ON invocation (time_ms, id);
 CREATE INDEX invocation_by_function ON invocation (function, time_ms, id);
 CREATE INDEX invocation_by_outcome ON invocation (outcome, time_ms, id);
 CREATE INDEX invocation_by_change ON invocation (change);
-CREATE INDEX invocation_counted ON invocation (function, outcome, start, bucket, time_ms);
+CREATE INDEX invocation_counted ON invocation (
+    function, outcome, start, bucket, time_ms, duration_us, failures, source, version, tenant, account, region, trigger,
+    told_by, error_type
+);
+CREATE INDEX invocation_error ON invocation (error) WHERE error IS NOT NULL;
 CREATE TABLE call (
     id INTEGER PRIMARY KEY, invocation INTEGER NOT NULL, function INTEGER NOT NULL, tool INTEGER NOT NULL,
     operation INTEGER NOT NULL, status INTEGER NOT NULL, bucket INTEGER NOT NULL, time_ms INTEGER NOT NULL,
-    duration_us INTEGER NOT NULL, attempts INTEGER NOT NULL, message TEXT
+    duration_us INTEGER NOT NULL, attempts INTEGER NOT NULL, source INTEGER NOT NULL, version INTEGER NOT NULL,
+    tenant INTEGER NOT NULL, outcome INTEGER NOT NULL, start INTEGER NOT NULL, message TEXT
 );
 CREATE INDEX call_of_invocation ON call (invocation);
-CREATE INDEX call_counted ON call (function, tool, operation, status, bucket, time_ms);
+CREATE INDEX call_counted ON call (
+    function, tool, operation, status, bucket, time_ms, source, version, tenant, outcome, start
+);
+CREATE INDEX call_message ON call (message, invocation) WHERE message IS NOT NULL;
 CREATE TABLE payload_value (
     hash INTEGER NOT NULL, invocation INTEGER NOT NULL, PRIMARY KEY (hash, invocation)
 ) WITHOUT ROWID;
@@ -82,10 +92,31 @@ def _payloads_are_found(connection: "sqlite3.Connection") -> None:
     adding.index_payloads(connection)
 
 
+def _filters_are_in_the_indexes(connection: "sqlite3.Connection") -> None:
+    """Format 4: what is asked of nearly all invocations, or of the texts of errors, is answered by indexes."""
+    made = [statement for statement in TABLES.split(";\n") if statement.startswith("CREATE TABLE call ")]
+    connection.execute(made[0].replace("TABLE call", "TABLE call_4"))
+    old = "invocation, function, tool, operation, status, bucket, time_ms, duration_us, attempts, message"
+    columns = ", ".join(f"call.{name}" for name in old.split(", "))
+    of_calls = "source, version, tenant, outcome, start"  # of their invocation
+    connection.execute(
+        f"INSERT INTO call_4 (id, {old}, {of_calls}) SELECT call.id, {columns}, {of_calls}"
+        " FROM call JOIN invocation ON invocation.id = call.invocation"
+    )
+    connection.execute("DROP TABLE call")
+    connection.execute("ALTER TABLE call_4 RENAME TO call")
+    connection.execute("DROP INDEX invocation_counted")
+    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    for statement in TABLES.split(";\n"):
+        if statement.startswith("CREATE INDEX ") and statement.split()[2] not in known:
+            connection.execute(statement)
+
+
 # version -> what makes it one version newer, inside one transaction
 MIGRATIONS: "dict[int, Callable[[sqlite3.Connection], None]]" = {
     1: _saved_filters_leave,
     2: _payloads_are_found,
+    3: _filters_are_in_the_indexes,
 }
 
 

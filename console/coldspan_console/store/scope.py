@@ -7,7 +7,7 @@ _OF_TENANT = "SELECT * FROM main.invocation WHERE tenant = {tenant}"
 _REQUESTS = "(SELECT request FROM main.invocation WHERE tenant = {tenant})"
 _VIEWS = {
     "invocation": _OF_TENANT,
-    "call": "SELECT * FROM main.call WHERE invocation IN (SELECT id FROM main.invocation WHERE tenant = {tenant})",
+    "call": "SELECT * FROM main.call WHERE tenant = {tenant}",
     "payload_value": (
         "SELECT * FROM main.payload_value WHERE invocation IN (SELECT id FROM main.invocation WHERE tenant = {tenant})"
     ),
