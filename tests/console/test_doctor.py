@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,18 @@ def test_our_own_template_and_that_of_sam_init_are_without_an_error(capsys):
     assert ids(capsys, "--template", str(ROOT / "template.yaml"))[0] == 0
     code, told = ids(capsys, "--template", str(ROOT / "tests" / "data" / "templates" / "hello-world.yaml"))
     assert (code, told <= {"CS100", "CS101", "CS110"}) == (0, True)
+
+
+def test_a_function_that_brings_coldspan_among_its_packages_needs_no_layer(capsys, tmp_path, monkeypatch):
+    """One of the four ways in: @coldspan.instrument."""
+    monkeypatch.chdir(tmp_path)
+    template = (ROOT / "tests" / "data" / "templates" / "hello-world.yaml").read_text()
+    (tmp_path / "template.yaml").write_text(template)
+    shutil.copytree(ROOT / "tests" / "data" / "templates" / "hello_world", tmp_path / "hello_world")
+    assert "CS101" in ids(capsys)[1]
+    (tmp_path / "hello_world" / "coldspan" / "boot").mkdir(parents=True)
+    (tmp_path / "hello_world" / "coldspan" / "boot" / "start.py").write_text("")
+    assert "CS101" not in ids(capsys)[1]
 
 
 def test_the_settings_that_it_knows_are_those_of_the_readme():

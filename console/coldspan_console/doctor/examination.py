@@ -66,14 +66,16 @@ def _examine(
         except ConsoleError as error:
             why[layer] = error.message
     recorders = [layer for layer in declared.layers if is_recorder(layer, there.get(layer))]
-    yield from findings.examine(declared, has_recorder=bool(recorders))
-    yield from _surroundings(declared, around)
-    own: Contents | None = None
+    own, unread = None, ""
     try:
         own = _own(declared, code)
     except ConsoleError as error:
-        text = f"the function's package could not be looked at: {error.message}"
-        yield Finding("CS301", NOTE, text, where, "see that it is a .zip")
+        unread = f"the function's package could not be looked at: {error.message}"
+    brings_it = own is not None and RECORDER.removeprefix("python/") in own.names  # for @coldspan.instrument
+    yield from findings.examine(declared, has_recorder=bool(recorders) or brings_it)
+    yield from _surroundings(declared, around)
+    if unread:
+        yield Finding("CS301", NOTE, unread, where, "see that it is a .zip")
     if own is not None:
         stack.callback(own.close)
         yield from compiled.examine(where, "the function's package", own, declared.architecture, declared.runtime)
