@@ -4,10 +4,12 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,8 @@ def obstacle():
 pytestmark = pytest.mark.skipif(obstacle() is not None, reason=f"sam local: {obstacle()}")
 
 
-def sam(*arguments):
-    """Run sam in the repository without credentials: with them it would ask AWS who it is."""
+def sam_environment():
+    """This process's without credentials: with them sam would ask AWS who it is."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {
         "AWS_DEFAULT_REGION": demo_resources.REGION,
@@ -59,8 +61,13 @@ def sam(*arguments):
         "SAM_CLI_TELEMETRY": "0",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]]),
     }
+    return environment
+
+
+def sam(*arguments):
+    """Run sam in the repository."""
     done = subprocess.run(
-        [SAM, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
+        [SAM, *arguments], cwd=ROOT, env=sam_environment(), capture_output=True, text=True, check=False, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -93,20 +100,26 @@ def invoke(gateway, tmp_path_factory):
 
         def invoker(name, event="", variables=(), *, local="emf"):
             logical, sending = FUNCTIONS[name], ()
-            given = {**made[name], **endpoint, "COLDSPAN_LOCAL": local, **dict(variables)}
+            given = {
+                **made[name],
+                **endpoint,
+                "COLDSPAN_LOCAL": "tree" if local == "served" else local,
+                **dict(variables),
+            }
             (folder / "variables.json").write_text(json.dumps({logical: given}))
             if event:
                 sent = demo_events.sent_at(json.loads((ROOT / "events" / name / f"{event}.json").read_text()), now_ms())
                 (folder / "event.json").write_text(json.dumps(sent))
                 sending = ("--event", str(folder / "event.json"))
-            done = sam(
-                "local", "invoke", logical,
+            options = (
                 "--config-file", str(ROOT / "samconfig.toml"),  # names host.docker.internal
                 "--template", str(built_template(folder / "build", variables)),
                 "--env-vars", str(folder / "variables.json"),
-                *sending,
                 *(["--skip-pull-image"] if present else []),
             )  # fmt: skip
+            if local == "served":
+                return options
+            done = sam("local", "invoke", logical, *options, *sending)
             printed = (done.stdout + "\n" + done.stderr).splitlines()
             return done.stdout, documents([line.encode() for line in printed]), done.stdout + done.stderr
 
@@ -189,6 +202,47 @@ def test_sam_local_without_options_every_sample_answers_and_shows_a_tree(invoke,
     assert tree.splitlines()[1].startswith("├── init ")
     assert "├── ✓ " in tree
     assert "└── request " in tree
+
+
+@pytest.mark.parametrize("way", ["start-lambda", "start-api"])
+def test_sam_local_serving_shows_a_tree_of_each_invocation(invoke, way):
+    """Containers that live on: the first is cold, the next is not; both are shown where the log is."""
+    options = invoke("orders", local="served")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    command = [SAM, "local", way, "--port", str(port), "--warm-containers", "LAZY", *options]
+    environment = sam_environment()
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        said = []
+        try:
+            for line in process.stdout:
+                said.append(line)
+                if "CTRL+C to quit" in line:
+                    ask(way, port)
+                    ask(way, port)
+                if "  warm  " in line:
+                    break
+        finally:
+            process.send_signal(signal.SIGINT)
+            said.append(process.communicate(timeout=60)[0])
+    heads = [line.split()[:3] for line in said if line.startswith("OrdersFunction  ")]
+    assert [head[1:] for head in heads] == [["cold", "ok"], ["warm", "ok"]], "".join(said)
+    assert '"_aws"' not in "".join(said)
+
+
+def ask(way, port):
+    """Read an order: by the API of the function, or by that of Lambda."""
+    base = f"http://127.0.0.1:{port}"
+    if way == "start-api":
+        request = urllib.request.Request(f"{base}/orders/order-1001")
+    else:
+        event = (ROOT / "events" / "orders" / "read.json").read_bytes()
+        request = urllib.request.Request(f"{base}/2015-03-31/functions/OrdersFunction/invocations", event)
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        assert answer.status == 200
+        answer.read()
 
 
 # --- both layers, with an end ---------------------------------------------------------------------------------------
