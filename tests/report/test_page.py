@@ -132,6 +132,19 @@ def test_the_scale_of_a_killed_invocation_is_that_of_its_bars(open_page, many):
     assert not page.locator(".wrow.end > .wname, .wrow.end > .wlength").evaluate_all(cells)
 
 
+@pytest.mark.parametrize(("before_ms", "first"), [(1, "0 ms"), (900, "\u2212900 ms")])
+def test_a_call_begins_with_its_handler_when_only_rounding_is_between_them(open_page, many, before_ms, first):
+    """Moments are whole milliseconds: half a one before 0 ms would be written over 0 ms, and the handler would seem to be late."""
+    began = many[0]["_aws"]["Timestamp"] - 1_000
+    calls = [{**many[0]["calls"][0], "duration_ms": 900.0, "timestamp": began - before_ms}]
+    one = {**many[0], "start": "warm", "Duration": 1_000.0, "Overhead": 0, "calls": calls}
+    page = open_page([one], f"#/invocation/{one['request_id']}")
+    words = page.locator(".scale span").all_inner_texts()
+    assert (words[0], words.count("0 ms")) == (first, 1)
+    handler, call = (page.locator(f".wbars > i.{kind}").bounding_box()["x"] for kind in ("handler", "call"))
+    assert call == pytest.approx(handler, abs=1) if before_ms == 1 else call < handler
+
+
 def test_the_frames_of_the_function_stand_out_in_a_stack(open_page, many):
     """Two lines of the reader's own code among twenty of botocore; folders of no use are left out, and are in the title."""
     frames = {

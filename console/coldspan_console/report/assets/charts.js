@@ -43,6 +43,7 @@ function safe(text) {
 function timeChart(element, invocations) {
   const colour = colours();
   const byKind = grouped(invocations, (one) => one.kind);
+  const few = invocations.length < 200; // more of them lie on each other
   const made = chart(element, {
     grid: { left: 56, right: 16, top: 34, bottom: 28 },
     legend: { top: 0, left: 0, itemGap: 18, itemWidth: 12, itemHeight: 10, textStyle: { color: colour.soft }, data: Object.values(KIND_WORDS) },
@@ -55,9 +56,9 @@ function timeChart(element, invocations) {
     toolbox: { show: false },
     brush: { xAxisIndex: 0, brushType: "lineX", transformable: false, throttleType: "debounce", brushStyle: { color: "rgba(120,140,160,.2)", borderColor: colour.soft } },
     series: Object.keys(KIND_WORDS).map((kind) => ({
-      name: KIND_WORDS[kind], type: "scatter", symbol: SHAPES[kind], symbolSize: kind === "warm" ? (invocations.length < 200 ? 8 : 5) : kind === "cold" ? 9 : 10,
+      name: KIND_WORDS[kind], type: "scatter", symbol: SHAPES[kind], symbolSize: kind === "warm" ? (few ? 8 : 5) : kind === "cold" ? 9 : 10,
       z: { warm: 1, cold: 2, error: 3, killed: 4 }[kind], large: false, progressive: 0,
-      itemStyle: { color: colour[kind], opacity: kind === "warm" ? 0.55 : 0.95 },
+      itemStyle: { color: colour[kind], opacity: kind === "warm" && !few ? 0.55 : 0.95 },
       data: (byKind.get(kind) || []).map((one) => [one.t, Math.max(0.1, one.ms), one]),
     })),
   }, { click: ({ data }) => data && data[2] && go("invocation", data[2].key) });

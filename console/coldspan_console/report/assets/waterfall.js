@@ -24,7 +24,7 @@ function waterfall(one) {
   const init = one.init || 0;
   const own = (one.own || 0) / 1000;
   const rows = [];
-  const calls = one.calls.map((call) => ({ ...call, from: call.t ? call.t - begin : 0 }));
+  const calls = one.calls.map((call) => ({ ...call, from: since(begin, call.t) }));
   const from = Math.min(-init, ...calls.map((call) => call.from));
   const end = Math.max(one.ms + own, ...calls.map((call) => call.from + call.ms));
   const place = placing(from, end);
@@ -60,6 +60,11 @@ function waterfall(one) {
 function shortFrame(frame) {
   return frame.replace(/^\/(?:var\/task|var\/runtime|opt\/python|.*\/site-packages|.*\/lib(?=\/python3))\//, "");
 }
+/* How long after the handler's begin a call began. Moments are whole ms: one just before the begin is the begin. */
+function since(begin, moment) {
+  const from = moment ? moment - begin : 0;
+  return from < 0 && from > -2 ? 0 : from;
+}
 /* Where a moment lies, from 0 to 1. An init that would leave the handler no room has a share of its own, on a scale of its own. */
 const INIT_SHARE = 0.24;
 function placing(from, end) {
@@ -71,7 +76,7 @@ function scale(from, end, place) {
   const rough = Math.max(0.001, end) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
-  const ticks = from < 0 ? [from] : [];
+  const ticks = from < 0 && place(0) > 0.08 ? [from] : []; // nearer to 0 their words would be one on the other
   for (let at = 0; at <= end; at += step) ticks.push(at);
   return h("div.wrow.scale", {}, h("div.wname"), h("div.wlength"), h("div.wbars", {}, ticks.map((at) => h("span", { style: { left: `${100 * place(at)}%` } }, at < 0 ? "−" + tick(-at) : tick(at)))));
 }
