@@ -101,6 +101,76 @@ def test_the_waterfall_shows_what_happened_and_what_was_in_flight(open_page, man
     assert page.locator(".wbars > i.call").count() == len(killed["calls"])
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0 ms"), (0.1, "0.1 ms"), (10, "10 ms"), (500, "500 ms"), (1_000, "1 s"), (2_500, "2.5 s"), (10_000, "10 s"),
+     (100_000, "1.7 min")],
+)  # fmt: skip
+def test_a_time_at_an_axis_is_the_time_that_it_stands_at(open_page, value, words):
+    """A second that says ten: 1.00 s without its first `.0`."""
+    assert open_page([]).evaluate("value => tick(value)", value) == words
+
+
+def test_the_scale_of_a_killed_invocation_is_that_of_its_bars(open_page, many):
+    """Three seconds in flight are not twenty, and who told of them stands beside no bar."""
+    began = many[0]["_aws"]["Timestamp"] - 3_000
+    calls = [{**many[0]["calls"][0], "status": "in_flight", "duration_ms": 2_990.0, "timestamp": began + 8}]
+    killed = {
+        **many[0],
+        "start": "warm",
+        "Duration": 3_000.0,
+        "Overhead": 0,
+        "outcome": "timeout",
+        "told_by": "next_init",
+        "calls": calls,
+    }
+    page = open_page([killed], f"#/invocation/{killed['request_id']}", viewport={"width": 1100, "height": 800})
+    assert page.locator(".scale span").all_inner_texts() == ["0 ms", "1 s", "2 s", "3 s"]
+    assert page.inner_text(".wrow.end .wname") == "◆ killed: timeout told by next init"
+    assert page.inner_text(".wrow.end .wlength") == "3.00 s"
+    cells = "cells => cells.some(cell => cell.scrollWidth > cell.clientWidth)"
+    assert not page.locator(".wrow.end > .wname, .wrow.end > .wlength").evaluate_all(cells)
+
+
+@pytest.mark.parametrize(("before_ms", "first"), [(1, "0 ms"), (900, "\u2212900 ms")])
+def test_a_call_begins_with_its_handler_when_only_rounding_is_between_them(open_page, many, before_ms, first):
+    """Moments are whole milliseconds: half a one before 0 ms would be written over 0 ms, and the handler would seem to be late."""
+    began = many[0]["_aws"]["Timestamp"] - 1_000
+    calls = [{**many[0]["calls"][0], "duration_ms": 900.0, "timestamp": began - before_ms}]
+    one = {**many[0], "start": "warm", "Duration": 1_000.0, "Overhead": 0, "calls": calls}
+    page = open_page([one], f"#/invocation/{one['request_id']}")
+    words = page.locator(".scale span").all_inner_texts()
+    assert (words[0], words.count("0 ms")) == (first, 1)
+    handler, call = (page.locator(f".wbars > i.{kind}").bounding_box()["x"] for kind in ("handler", "call"))
+    assert call == pytest.approx(handler, abs=1) if before_ms == 1 else call < handler
+
+
+def test_the_frames_of_the_function_stand_out_in_a_stack(open_page, many):
+    """Two lines of the reader's own code among twenty of botocore; folders of no use are left out, and are in the title."""
+    frames = {
+        "/var/lang/lib/python3.13/socket.py:719 SocketIO.readinto": "python3.13/socket.py:719 SocketIO.readinto",
+        "/var/lang/lib/python3.13/site-packages/idna/core.py:3 encode": "idna/core.py:3 encode",
+        "/var/runtime/botocore/client.py:606 _api_call": "botocore/client.py:606 _api_call",
+        "/opt/python/shared/queue.py:9 take": "shared/queue.py:9 take",
+        "/var/task/shop/orders.py:22 place": "shop/orders.py:22 place",
+        "<frozen runpy>:88 _run_code": "<frozen runpy>:88 _run_code",
+    }
+    one = {**many[0], "outcome": "timeout", "stacks": [{"thread": "MainThread", "frames": list(frames)}]}
+    page = open_page([one], f"#/invocation/{one['request_id']}")
+    assert page.locator(".stack pre div").all_inner_texts() == list(frames.values())
+    assert page.locator(".stack pre .own").all_inner_texts() == ["shop/orders.py:22 place"]
+    assert page.locator(".stack pre div").nth(0).get_attribute("title") == next(iter(frames))
+
+
+def test_what_failed_is_told_in_full_in_the_overview(open_page, many):
+    """A message of a few words, in half the window."""
+    message = "InvalidParameter: Message is not valid JSON."
+    calls = [{**many[0]["calls"][0], "status": "partial", "message": message}]
+    page = open_page([{**many[0], "calls": calls}], viewport={"width": 1100, "height": 800})
+    shown = page.locator(".failures .message", has_text=message)
+    assert shown.evaluate("box => box.scrollHeight <= box.clientHeight && box.scrollWidth <= box.clientWidth")
+
+
 def test_the_statuses_of_calls_differ_by_more_than_colour(open_page, many):
     """Each has a mark of its own, and a bar whose pattern is its own."""
     calls = [{**many[0]["calls"][0], "span_id": f"{number:016x}", "status": status, "message": "why"}

@@ -248,7 +248,8 @@ def files(pattern):
     found = [path for path in ROOT.glob(pattern) if path.is_file()]
     for folder in OURS:
         found += [path for path in (ROOT / folder).rglob(pattern) if path.is_file()]
-    return sorted(path for path in found if not {"__pycache__", ".aws-sam"} & set(path.parts) and path.suffix != ".pyc")
+    made = {"__pycache__", ".aws-sam", ".coldspan"}
+    return sorted(path for path in found if not made & set(path.parts) and path.suffix != ".pyc")
 
 
 def test_the_console_reads_core_and_the_settings_and_nothing_else_of_the_recorder():

@@ -43,6 +43,7 @@ function safe(text) {
 function timeChart(element, invocations) {
   const colour = colours();
   const byKind = grouped(invocations, (one) => one.kind);
+  const few = invocations.length < 200; // more of them lie on each other
   const made = chart(element, {
     grid: { left: 56, right: 16, top: 34, bottom: 28 },
     legend: { top: 0, left: 0, itemGap: 18, itemWidth: 12, itemHeight: 10, textStyle: { color: colour.soft }, data: Object.values(KIND_WORDS) },
@@ -51,13 +52,13 @@ function timeChart(element, invocations) {
       return `<b>${safe(one.fn)}</b> ${safe(one.outcome)}, ${safe(one.start)}<br>${ms(one.ms)} · ${clock(one.t)}${one.etype ? "<br>" + safe(one.etype) : ""}`;
     } },
     xAxis: { type: "time", ...axis(colour), splitLine: { show: false } },
-    yAxis: { type: "log", min: 0.1, ...axis(colour), axisLabel: { color: colour.soft, fontSize: 11, formatter: (value) => ms(value).replace(".0", "") } },
+    yAxis: { type: "log", min: 0.1, ...axis(colour), axisLabel: { color: colour.soft, fontSize: 11, formatter: (value) => tick(value) } },
     toolbox: { show: false },
     brush: { xAxisIndex: 0, brushType: "lineX", transformable: false, throttleType: "debounce", brushStyle: { color: "rgba(120,140,160,.2)", borderColor: colour.soft } },
     series: Object.keys(KIND_WORDS).map((kind) => ({
-      name: KIND_WORDS[kind], type: "scatter", symbol: SHAPES[kind], symbolSize: kind === "warm" ? 5 : kind === "cold" ? 9 : 10,
+      name: KIND_WORDS[kind], type: "scatter", symbol: SHAPES[kind], symbolSize: kind === "warm" ? (few ? 8 : 5) : kind === "cold" ? 9 : 10,
       z: { warm: 1, cold: 2, error: 3, killed: 4 }[kind], large: false, progressive: 0,
-      itemStyle: { color: colour[kind], opacity: kind === "warm" ? 0.55 : 0.95 },
+      itemStyle: { color: colour[kind], opacity: kind === "warm" && !few ? 0.55 : 0.95 },
       data: (byKind.get(kind) || []).map((one) => [one.t, Math.max(0.1, one.ms), one]),
     })),
   }, { click: ({ data }) => data && data[2] && go("invocation", data[2].key) });
@@ -113,7 +114,7 @@ function flameChart(element, tree, search, origin) {
   return chart(element, {
     grid: { left: 8, right: 8, top: 6, bottom: 28 },
     tooltip: { ...tip(colour), formatter: ({ value }) => `<b>${safe(value[5])}</b><br>with what it imports ${ms(value[3] / 1000)}<br>itself ${ms(value[4] / 1000)}<br>${safe(origin(value[5]))}` },
-    xAxis: { type: "value", min: 0, max: end, ...axis(colour), axisLabel: { color: colour.soft, fontSize: 11, formatter: (value) => ms(value / 1000) } },
+    xAxis: { type: "value", min: 0, max: end, ...axis(colour), axisLabel: { color: colour.soft, fontSize: 11, formatter: (value) => tick(value / 1000) } },
     yAxis: { type: "value", min: 0, max: deepest + 1, inverse: true, show: false },
     dataZoom: [{ type: "inside", xAxisIndex: 0, filterMode: "weakFilter" }],
     series: [{

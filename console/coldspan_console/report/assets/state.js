@@ -46,6 +46,10 @@ function ms(value) {
   if (value >= 10) return value.toFixed(0) + " ms";
   return value >= 0.1 || value === 0 ? value.toFixed(1) + " ms" : (value * 1000).toFixed(0) + " µs";
 }
+/* A time at an axis, with no zeros that say nothing: 1 s and 2.5 s, not 1.00 s. */
+function tick(value) {
+  return ms(value).replace(/\.(\d*?)0+(?= )/, (_, digits) => (digits ? "." + digits : ""));
+}
 function long(value) {
   for (const [limit, unit, divisor] of [[3.6e6, "min", 6e4], [8.64e7, "h", 3.6e6], [Infinity, "d", 8.64e7]])
     if (value < limit) return (value / divisor).toFixed(value / divisor < 10 ? 1 : 0) + " " + unit;

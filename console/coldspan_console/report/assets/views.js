@@ -55,7 +55,7 @@ function overview(main) {
   main.append(panel("Invocations over time", "drag to zoom in, click one to open it", time));
   const latency = h("div.chart", { role: "img", "aria-label": "How often each duration came" });
   main.append(h("div.two", {}, panel("How long they took", "logarithmic", latency), panel("By function", "", functionTable(all))));
-  main.append(h("div.two", {}, panel("What failed most", "", failureTable(failures(all).slice(0, 6))), panel("How they started", "", startTable(all))));
+  main.append(h("div.two", {}, panel("What failed most", "", failureTable(failures(all).slice(0, 6), false)), panel("How they started", "", startTable(all))));
   timeChart(time, all);
   latencyChart(latency, all);
 }
@@ -100,15 +100,15 @@ function failures(all) {
   }
   return [...groups.values()].sort((a, b) => b.count - a.count);
 }
-function failureTable(groups) {
+function failureTable(groups, withDay = true) {
   if (!groups.length) return empty("Nothing failed.");
   const first = Math.min(...state.shown.map((one) => one.t)), last = Math.max(...state.shown.map((one) => one.t));
   return h("div.scroll", {}, h("table.failures", {}, h("tbody", {}, groups.map((group) => {
     const times = group.items.map((one) => one.t);
     const href = group.items.length === 1 ? address("invocation", group.items[0].key) : address("list", "", { ...state.filter, ...(group.call ? { tool: group.what } : { function: group.what }), q: [group.status, longest(group.message)].filter(Boolean).join(" ") });
-    return h("tr", {}, h("td.n", {}, group.count + "×"), h("td", {}, group.call ? callMark(group) : h("span.mark.s-" + (group.kind === "killed" ? "timeout" : "error"), {}, group.kind === "killed" ? "◆" : "✗")),
+    return h("tr", {}, h("td.n", {}, group.count + "×"), h("td", {}, group.call ? callMark(group) : h("span.mark.s-" + (group.kind === "killed" ? "in_flight" : "error"), {}, group.kind === "killed" ? "◆" : "✗")),
       h("td", {}, h("a", { href }, group.what, " ", group.operation), h("div.message", {}, h("b", {}, group.status), group.message ? " " + group.message : "")),
-      h("td", {}, spark(times, first, last)), h("td.soft.n", {}, clock(Math.max(...times))));
+      h("td", {}, spark(times, first, last)), withDay ? h("td.soft.n", {}, clock(Math.max(...times))) : null);
   }))));
 }
 /* A word of a message that finds its like: the longest that has no digits. */

@@ -14,7 +14,7 @@ function invocationView(main) {
     h("div.row-of", {}, link(same[index + 1], "← earlier", "earlier"), link(same[index - 1], "later →", "later"), h("button", { onclick: (event) => copy(event.target, one.rid) }, "copy id"), h("button", { onclick: (event) => copy(event.target, JSON.stringify(one, (key, value) => (key === "text" ? undefined : value), 2)) }, "copy as JSON"))));
   if (one.etype) main.append(h("p.error-text", {}, h("b", {}, one.etype), one.emsg ? ": " + one.emsg : ""));
   main.append(panel("Where the time went", `${ms(one.ms)}, from ${clock(one.t - one.ms)}${one.init ? "; the init has a scale of its own" : ""}`, waterfall(one)));
-  if (one.stacks) main.append(panel("Where it was when it was stopped", (one.evidence || []).join(", "), one.stacks.map((stack) => h("div.stack", {}, h("b", {}, stack.thread), h("pre", {}, stack.frames.join("\n"))))));
+  if (one.stacks) main.append(panel("Where it was when it was stopped", (one.evidence || []).join(", "), one.stacks.map((stack) => h("div.stack", {}, h("b", {}, stack.thread), h("pre", {}, stack.frames.map((frame) => h("div" + (frame.startsWith("/var/task/") ? ".own" : ""), { title: frame }, shortFrame(frame))))))));
   if (one.log) main.append(panel("Its log", "", h("pre.log", {}, one.log.map(([time, kind, text]) => h("div." + (kind === "extension" ? "soft" : "line"), {}, h("time", {}, time ? clock(time, false) : ""), " ", text)), one.log_left ? h("div.soft", {}, `… ${one.log_left} lines more: coldspan show ${(one.rid || "").slice(0, 8)}`) : null)));
   main.append(panel("Facts", "", factTable(one)));
 }
@@ -24,7 +24,7 @@ function waterfall(one) {
   const init = one.init || 0;
   const own = (one.own || 0) / 1000;
   const rows = [];
-  const calls = one.calls.map((call) => ({ ...call, from: call.t ? call.t - begin : 0 }));
+  const calls = one.calls.map((call) => ({ ...call, from: since(begin, call.t) }));
   const from = Math.min(-init, ...calls.map((call) => call.from));
   const end = Math.max(one.ms + own, ...calls.map((call) => call.from + call.ms));
   const place = placing(from, end);
@@ -53,8 +53,17 @@ function waterfall(one) {
   for (const call of calls) if (!call.pid || !ids.has(call.pid)) put(call, 1);
   if (!calls.length && one.ncalls) rows.push(h("div.wmessage", {}, `${one.ncalls} calls, not told in detail`));
   if (own) row(0, h("span.soft", {}, "coldspan, after the response"), ms(own), bar("own", one.ms, own));
-  if (one.kind === "killed") rows.push(h("div.wrow.end", {}, h("div.wname", {}, h("b", {}, "◆ killed: ", one.outcome)), h("div.wlength", {}, one.told ? `told by ${one.told.replace("_", " ")}` : ""), h("div.wbars", {}, h("i.kill", { style: { left: left(one.ms) } }))));
+  if (one.kind === "killed") rows.push(h("div.wrow.end", {}, h("div.wname", {}, h("b", {}, "◆ killed: ", one.outcome), one.told ? h("span.soft", {}, ` told by ${one.told.replace("_", " ")}`) : null), h("div.wlength", {}, ms(one.ms)), h("div.wbars", {}, h("i.kill", { style: { left: left(one.ms) } }))));
   return h("div.waterfall", {}, scale(from, end, place), rows);
+}
+/* A frame without the folders that tell nothing: app.py:22 place_order, python3.13/socket.py:719 readinto. The function's own stand out. */
+function shortFrame(frame) {
+  return frame.replace(/^\/(?:var\/task|var\/runtime|opt\/python|.*\/site-packages|.*\/lib(?=\/python3))\//, "");
+}
+/* How long after the handler's begin a call began. Moments are whole ms: one just before the begin is the begin. */
+function since(begin, moment) {
+  const from = moment ? moment - begin : 0;
+  return from < 0 && from > -2 ? 0 : from;
 }
 /* Where a moment lies, from 0 to 1. An init that would leave the handler no room has a share of its own, on a scale of its own. */
 const INIT_SHARE = 0.24;
@@ -67,9 +76,9 @@ function scale(from, end, place) {
   const rough = Math.max(0.001, end) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
-  const ticks = from < 0 ? [from] : [];
-  for (let tick = 0; tick <= end; tick += step) ticks.push(tick);
-  return h("div.wrow.scale", {}, h("div.wname"), h("div.wlength"), h("div.wbars", {}, ticks.map((tick) => h("span", { style: { left: `${100 * place(tick)}%` } }, tick < 0 ? "−" + ms(-tick) : ms(tick).replace(".0", "")))));
+  const ticks = from < 0 && place(0) > 0.08 ? [from] : []; // nearer to 0 their words would be one on the other
+  for (let at = 0; at <= end; at += step) ticks.push(at);
+  return h("div.wrow.scale", {}, h("div.wname"), h("div.wlength"), h("div.wbars", {}, ticks.map((at) => h("span", { style: { left: `${100 * place(at)}%` } }, at < 0 ? "−" + tick(-at) : tick(at)))));
 }
 function phases(call) {
   const parts = Object.entries(call.phases || {}).filter(([, value]) => value > 0).sort((a, b) => PHASE_ORDER.indexOf(a[0]) - PHASE_ORDER.indexOf(b[0]));
