@@ -73,6 +73,7 @@ def test_an_invocation_is_found_opened_and_left_by_keys_alone(open_page, many):
     page.keyboard.type("Sandbox.Timedout")
     page.keyboard.press("Enter")
     until(page, "location.hash.includes('q=')")
+    page.wait_for_selector("#filters button")  # which clears them: the list is that of the search
     page.wait_for_selector(".rows .badge.killed")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
@@ -80,6 +81,21 @@ def test_an_invocation_is_found_opened_and_left_by_keys_alone(open_page, many):
     assert "killed" in main_text(page)
     page.keyboard.press("Escape")
     page.wait_for_selector(".list")
+
+
+def test_what_is_typed_into_the_search_outlives_a_change_of_the_view(open_page, many):
+    """The view may change, or something new may come, while somebody types."""
+    page = open_page(many)
+    page.keyboard.press("/")
+    page.keyboard.type("Sandbox.")
+    page.evaluate("location.hash = '#/list'")
+    page.wait_for_selector(".list")
+    page.keyboard.type("Timedout")
+    assert page.input_value("#search") == "Sandbox.Timedout"
+    page.keyboard.press("Enter")
+    until(page, "location.hash.includes('q=Sandbox.Timedout')")
+    page.wait_for_selector("#filters button")
+    assert page.evaluate("document.activeElement === document.body")
 
 
 def test_the_waterfall_shows_what_happened_and_what_was_in_flight(open_page, many):

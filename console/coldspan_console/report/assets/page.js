@@ -22,12 +22,23 @@ function frame() {
   const choice = (name, label, options) => h("label", {}, h("span", {}, label), h("select", { onchange: (event) => narrow({ [name]: event.target.value }) }, options.map(([value, text]) => h("option", { value, selected: (state.filter[name] || "") === value }, text))));
   const functions = [...new Set(state.all.map((one) => one.fn || "?"))].sort();
   const tools = [...new Set(state.all.flatMap((one) => one.calls.map((call) => call.tool)))].sort();
-  const search = h("input", { type: "search", id: "search", placeholder: "search ids, errors, tools …  /", "aria-label": "Search", value: state.filter.q || "", onchange: (event) => narrow({ q: event.target.value }) });
+  const search = h("input", { type: "search", id: "search", placeholder: "search ids, errors, tools …  /", "aria-label": "Search", value: state.filter.q || "", onchange: (event) => narrow({ q: event.target.value }), onkeydown: searched });
+  const before = document.activeElement.id === "search" ? document.activeElement : null; // somebody is typing
   const range = state.filter.from ? h("button", { onclick: () => narrow({ from: "", to: "" }) }, `${clock(+state.filter.from)} – ${clock(+state.filter.to || Date.now(), false)}  ✕`) : null;
   const any = FILTERS.some((name) => state.filter[name]);
   filters.replaceChildren(choice("function", "function", [["", "all functions"], ...functions.map((name) => [name, name])]), choice("kind", "outcome", Object.entries(KINDS)), choice("tool", "calling", [["", "anything"], ...tools.map((name) => [name, name])]),
     search, ...[range, any ? h("button", { onclick: () => go(state.view === "invocation" ? "overview" : state.view, "", {}) }, "clear") : null].filter(Boolean), h("span.count", { "aria-live": "polite" }, `${state.shown.length.toLocaleString("en")} of ${count(state.all.length, "invocation")}`));
+  if (before) {
+    search.value = before.value;
+    search.focus();
+    search.setSelectionRange(before.selectionStart, before.selectionEnd);
+  }
   document.getElementById("foot").textContent = `${state.data.title} · made ${clock(state.data.made_ms)} by coldspan ${state.data.version}` + (state.data.left_out ? ` · ${state.data.left_out.toLocaleString("en")} older invocations are left out (--limit)` : "");
+}
+function searched(event) {
+  if (event.key !== "Enter") return;
+  event.target.blur();
+  narrow({ q: event.target.value });
 }
 function themed(name) {
   document.documentElement.dataset.theme = name;
