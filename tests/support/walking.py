@@ -22,7 +22,7 @@ VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "MOMENT"),
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[0-9a-f]+)?"), "ID"),
     (re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{8})\b"), "ID"),
-    (re.compile(r"(?<!after )\b[\d.]+ (?:ms|min|µs|s)\b"), "TIME"),
+    (re.compile(r"(?<!after )\b(?:[\d.]+ (?:ms|min|µs|s|h|d)|now)\b"), "TIME"),
     (re.compile(r"memory \d+ of"), "memory N of"),
     (re.compile(r"[ \t]+"), " "),
     (re.compile(r" $", re.MULTILINE), ""),
