@@ -121,7 +121,7 @@ class Environment:
         _ = platform.lifecycle.memory_mb  # an invocation may be shorter than the time between two looks
         done = lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason)  # noqa: E731
         if self.managed:
-            if not platform.wait_for(done, within_s):
+            if invocation.given is None or not platform.wait_for(done, within_s):
                 self._lost_workers += invocation.given is not None  # dead, or at work for longer
                 platform.give_up(invocation)
         else:
