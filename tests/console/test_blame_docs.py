@@ -64,13 +64,15 @@ def test_every_command_does_what_the_page_says(outputs):
 def test_the_output_that_is_shown_is_how_it_looks(outputs):
     """The numbers are another machine's; the words, the lines of code and the packages are not.
 
-    A package of a few ms is a row on one machine, and one of "13 more" on another.
+    A package of a few ms is a row on one machine, and one of "13 more" on another; two runs on a busy machine may not
+    tell what is saved from noise, and say so.
     """
     text = outputs[0][1]
+    noisy = "boto3  saves nothing above the noise" in text
     whole = float(re.search(r"init (\d+) ms", SHOWN)[1])
     for line in SHOWN.splitlines():
         row = re.search(r"[├└]── \S+  (\d+) ms  ▇", line)
-        if row is not None and float(row[1]) < whole / 10:
+        if (row is not None and float(row[1]) < whole / 10) or (noisy and ("✓ boto3" in line or "    move " in line)):
             continue
         words = re.findall(r"[a-z_][\w/.]*:\d+|[A-Za-z_]{2,}[\w']*", re.sub(r"\bm?s\b|[\d.,]+ (?:ms|s)\b", "", line))
         missing = [word for word in words if word not in text]
