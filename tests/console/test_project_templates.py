@@ -54,9 +54,9 @@ def test_this_repositorys_functions_are_read():
         "",
     )
     layers = project.function("PaymentsFunction").layers
-    assert [(layer.name, layer.build_method) for layer in layers] == [
-        ("RecorderLayer", "makefile"), ("BlackBoxLayer", "makefile"),
-    ]  # fmt: skip
+    assert [layer.name for layer in layers] == ["RecorderLayer", "BlackBoxLayer"]
+    if not (ROOT / ".aws-sam").exists():  # what `sam build` has built is taken as it is
+        assert [layer.build_method for layer in layers] == ["makefile"] * 2
 
 
 VARIABLES = {

@@ -217,6 +217,15 @@ def test_an_init_that_fails_is_the_record_of_the_request_that_waited_for_it(caps
     assert "LAMBDA_WARNING" not in shown
 
 
+def test_a_template_without_a_function_says_what_to_name_instead(capsys, place):
+    """Tables alone are a template, too; `-t` is what sam calls it."""
+    (place / "tables.yaml").write_text("Resources:\n  Orders: {Type: AWS::DynamoDB::Table, Properties: {}}\n")
+    assert cli.main(["run", "-t", "tables.yaml"]) == 3
+    said = capsys.readouterr().err
+    assert "no Python function in the template" in said
+    assert "to do: name another template (-t), or a handler" in said
+
+
 def test_a_handler_that_nobody_awaits_is_told_what_would(capsys, place):
     """The runtime's own words speak of JSON."""
     (place / "app.py").write_text("async def handler(e, c): return 1\n")

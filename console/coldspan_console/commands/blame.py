@@ -44,7 +44,7 @@ Examples:
 @click.option("--no-what-if", is_flag=True, help="Try none.")
 @click.option("--instructions", is_flag=True, help="Count them, too, by valgrind: the same on every machine load.")
 @click.option("--diff", is_flag=True, help="Show the changes to the code that were measured.")
-@click.option("--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
 @click.option("--handler", help="FILE.FUNCTION, over the template's.")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable for the function.")
 @click.option("--aws", help="moto (its server, with the template's resources), a URL, or none. [$AWS_ENDPOINT_URL]")

@@ -34,7 +34,7 @@ OF_ACCOUNT = ("pattern", "tags", "profile", "region", "contents")  # each of the
 @account_options
 @click.option("--account", is_flag=True, help="Look at deployed functions; the four options above say so, too.")
 @click.option("--contents", is_flag=True, help="Fetch their packages and layers, too, and look into them.")
-@click.option("--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
 @click.option("--log", help="A log with embedded-metric lines, or - for stdin.")
 @click.option("--run", "tried", is_flag=True, help="Run it on the local platform, and see whether a record comes.")
 @click.option("--traffic", type=click.FloatRange(0.000_001, 1_000_000), help="Invocations a second, for the cost.")

@@ -32,7 +32,7 @@ COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 
 @click.command(epilog=EPILOG)
 @click.argument("functions", nargs=-1)
-@click.option("--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
 @click.option("--port", type=click.IntRange(0, 65_535), default=3001, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--concurrency", type=click.IntRange(1, 1_000), default=10, show_default=True,

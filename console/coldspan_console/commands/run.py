@@ -55,7 +55,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...
 @click.option("-n", "count", type=click.IntRange(1, 100_000), default=1, show_default=True, help="How often each.")
 @click.option("--concurrency", type=click.IntRange(1, 200), default=1, show_default=True, help="How many at once.")
 @click.option("--watch", is_flag=True, help="Run again when code, template or event changes.")
-@click.option("--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
 @click.option("-P", "--parameter", "parameters", multiple=True, callback=_pairs, help="NAME=VALUE of the template.")
 @click.option("--env", "environment", multiple=True, callback=_pairs, help="NAME=VALUE for the function.")
 @click.option(

@@ -107,7 +107,8 @@ class Project:
             names = ", ".join(function.logical_id for function in self.runnable)
             if not self.runnable:
                 why = "; ".join(f"{function.logical_id}: {function.problem}" for function in known)
-                raise ConsoleError("no Python function in the template", where=str(self.path), todo=why)
+                others = "name another template (-t), or a handler: coldspan run app.handler"
+                raise ConsoleError("no Python function in the template", where=str(self.path), todo=why or others)
             raise ConsoleError("which function?", where=str(self.path), todo=f"name one of: {names}")
         found = next((function for function in known if name in {function.logical_id, function.name}), None)
         if found is None:
