@@ -122,6 +122,7 @@ REPORT = (
         (REPORT, "2>&1"),
         ("some\nother\nlog\n", "2>&1"),
         (LINES[2][:300] + "\n", "torn"),
+        ("orders  cold  init_error  2 ms\n└── request   coldspan's own time 0.4 ms\n", "COLDSPAN_LOCAL: emf"),
         ("orders  cold  ok  2 ms\n└── request r1-2  coldspan's own time 0.4 ms\n" + REPORT, "COLDSPAN_LOCAL: emf"),
         (b"\x00\x01\xff" * 1_000, "no record"),
     ],

@@ -111,6 +111,8 @@ class Environment:
         self.thaw()
         api.forget()
         self._restart()
+        if self.managed:  # whose init is not counted into the function's time
+            platform.wait_for(lambda: platform.lifecycle.may_give() or bool(platform.reason), LONG_INIT_S)
         self.running[invocation.request_id] = invocation
         self._watching.set()
         platform.submit(invocation)

@@ -1,6 +1,7 @@
 """Events: from files, folders, stdin, a text or the name of one."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def advice(events: "list[Event]", root: Path) -> str:
     folder = root / "events"
     if any(event.name != EMPTY for event in events) or not folder.is_dir():
         return ""
-    known = sorted(str(file.relative_to(root)) for file in folder.rglob("*.json"))
+    known = sorted(os.path.relpath(file) for file in folder.rglob("*.json"))
     return f"the event was {{}}; the project has others: -e {known[0]}" if known else ""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from coldspan_console.output import WRONG_USE, ConsoleError
 from coldspan_console.payloads import payload_query
 from coldspan_console.store.adding import kept_of
-from coldspan_console.store.documents import unpack
+from coldspan_console.store.documents import request_of, unpack
 from coldspan_console.store.filter import SORTS, Filter
 from coldspan_console.store.joining import join
 from coldspan_console.store.payload_index import LOOK, row_of
@@ -134,8 +134,11 @@ def documents(connection: "sqlite3.Connection", chosen: "list[int]") -> "list[di
 
 def _document(invocation: "Invocation", number: int) -> "dict[str, Any]":
     told = invocation.told
+    document = invocation.document
+    if document.get("outcome") == "init_error":  # which was for no request
+        document = {**document, "request_id": request_of(document)}
     return {
-        **invocation.document,
+        **document,
         "store": {
             "id": number, "source": told.source, "account": told.account, "region": told.region,
             "attempt": invocation.attempt, "attempts": invocation.attempts,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     Described = tuple[str, Any, int, dict[str, Any] | None]
 
 _RECORDS = 100  # of a larger batch only these are searched for the oldest
-_YEAR_MS = 366 * 86_400_000  # no stream keeps records longer: what is older is a saved event, sent again by hand
 _BODY = 16_384  # a larger body is not searched for a tool call
 
 # `eventSource` of the first record -> trigger. Source: Lambda developer guide, one page a service.
@@ -278,9 +277,7 @@ def tool_error(described: "Described | None", result: "Any") -> str:
 
 
 def queue_ms(since: "Any", at_ms: float) -> "int | None":
-    """How many ms before `at_ms` (epoch ms) a time stamp of an event lies: 0 when it lies after.
-
-    None when it is none, or older than anything that can have been waiting.
+    """How many ms before `at_ms` (epoch ms) a time stamp of an event lies: 0 when it lies after, None when it is none.
 
     Takes epoch seconds, ms or µs as a number or as digits, or ISO 8601 text with a zone.
     """
@@ -290,9 +287,7 @@ def queue_ms(since: "Any", at_ms: float) -> "int | None":
         epoch_ms = _epoch_ms(since)
     else:
         epoch_ms = _in_ms(float(since)) if kind is str or kind is float or (kind is int and since < 10**17) else None
-    if epoch_ms is None or epoch_ms <= 0 or at_ms - epoch_ms > _YEAR_MS:
-        return None
-    return max(0, int(at_ms - epoch_ms))
+    return None if epoch_ms is None or epoch_ms <= 0 else max(0, int(at_ms - epoch_ms))
 
 
 def _in_ms(number: float) -> "float | None":
