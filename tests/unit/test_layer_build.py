@@ -206,7 +206,9 @@ def test_a_module_that_python_compiles_itself_does_the_same_as_the_built_one(bui
         py_compile.compile(str(path), cfile=str(plain), optimize=2, doraise=True)
         compiled = marshal.loads(plain.read_bytes()[16:])  # noqa: S302  # as above
         bare = [code.co_qualname for code in every_code(code_of(path))]
-        assert bare == [code.co_qualname for code in every_code(compiled) if code.co_name != "__annotate__"]
+        whole = [code.co_qualname for code in every_code(compiled) if code.co_name != "__annotate__"]
+        # Before 3.12 two equal comprehensions of a line are one constant where their columns are not kept.
+        assert list(dict.fromkeys(bare)) == list(dict.fromkeys(whole))
 
 
 def test_the_byte_code_holds_nothing_that_only_a_type_checker_reads(modules):
