@@ -66,7 +66,7 @@ def test_a_request_that_may_not_wait_is_throttled(fleet):
 def test_the_response_does_not_wait_for_what_comes_after_it(fleet, task):
     """An extension of the runtime's own time, or a slow drain: the caller has the answer at POST."""
     (task / "app.py").write_text(
-        "import time\nfrom awslambdaric.lambda_runtime_client import LambdaRuntimeClient as C\n"
+        "import time\nfrom awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient as C\n"
         "post = C.post_invocation_result\n"
         "def slow(*a, **k):\n    post(*a, **k)\n    time.sleep(1.5)\nC.post_invocation_result = slow\n"
         "def handler(event, context): return time.time()\n"
@@ -272,6 +272,44 @@ def test_a_managed_instances_timeout_ends_the_waiting_and_not_the_code(fleet):
     assert {answer(outcome)["pid"] for outcome in told} == before
     assert len(before) == 2
     assert one.environments == 1
+
+
+SENDING = """\
+import time
+from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient
+
+wait, unsent = BaseLambdaRuntimeClient.wait_next_invocation, []
+
+def send_and_wait(self):
+    while unsent:
+        time.sleep(0.3)
+        print("sent", unsent.pop(), flush=True)
+    return wait(self)
+
+BaseLambdaRuntimeClient.wait_next_invocation = send_and_wait
+
+def handler(event, context):
+    time.sleep(event["s"])
+    unsent.append(context.aws_request_id)
+"""
+
+
+def test_a_managed_instances_late_worker_is_waited_for_again_once_it_is_back(fleet, task):
+    """It stayed counted as lost for good: what was sent after the responses came too late to be read."""
+    (task / "app.py").write_text(SENDING)
+    one = fleet(max_concurrency=2, init_type="lambda-managed-instances", memory_mb=2_048, timeout_ms=1_000)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        late = list(pool.map(lambda _: one.invoke(event(s=2)), range(2)))
+        assert [outcome.error_type for outcome in late] == ["Sandbox.Timedout"] * 2
+        assert '"spans"' not in "".join(line for line in platform_lines(one) if '"timeout"' in line)
+        one.invoke(event(s=0))  # given when one of them is back, or never
+        one.settled()
+        for _ in range(4):
+            outcomes = list(pool.map(lambda _: one.invoke(event(s=0.1)), range(2)))
+            one.settled()
+            sent = {line.text for line in one.lines if line.text.startswith("sent ")}
+            assert {f"sent {outcome.request_id}" for outcome in outcomes if outcome.status == "success"} <= sent
+        assert {outcome.status for outcome in outcomes} == {"success"}
 
 
 def test_200_requests_at_the_same_time_are_all_answered(fleet):

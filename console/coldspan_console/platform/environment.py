@@ -71,6 +71,7 @@ class Environment:
         self.function = function
         self.timeout_ms = timeout_ms
         self.managed = function.max_concurrency is not None
+        self.workers = function.max_concurrency or 1
         self.tenant_id: str | None = None
         self.answered = False  # the response has come, and it will soon be free
         self.idle_since_ns = 0
@@ -82,7 +83,6 @@ class Environment:
         self._segments: list[Entry] = []
         self._restore_ms = 0.0
         self._out_of_memory = False
-        self._lost_workers = 0  # of a Managed Instance: of those that are left, all ask for the next event one day
         self.platform = LocalLambda(function, enforce_deadline=not self.managed)
         self.platform.heard = self._entry
         self.platform.telemetry.heard = self._event
@@ -124,7 +124,6 @@ class Environment:
         done = lambda: invocation.posted is not None or bool(invocation.ended) or bool(platform.reason)  # noqa: E731
         if self.managed:
             if invocation.given is None or not platform.wait_for(done, within_s):
-                self._lost_workers += invocation.given is not None  # dead, or at work for longer
                 platform.give_up(invocation)
         else:
             while not platform.wait_for(done, 60):  # the deadline ends it
@@ -138,9 +137,7 @@ class Environment:
         if not platform.reason:
             with contextlib.suppress(PlatformTimeoutError):
                 if self.managed:  # its worker asks for the next one, when it has sent what it has recorded
-                    api, running = platform.api, platform.lifecycle.running
-                    workers = (self.function.max_concurrency or 1) - self._lost_workers
-                    asked = lambda: bool(invocation.ended) and api.waiting_count + len(running) >= workers  # noqa: E731
+                    asked = lambda: bool(invocation.ended) and self._workers_seen() >= self.workers  # noqa: E731
                     platform.wait_until(asked, self.timeout_ms / 1_000 + 20)
                 else:
                     platform.wait_idle(self.timeout_ms / 1_000 + 20)
@@ -210,7 +207,6 @@ class Environment:
         """Begin anew where its init has failed, or it has been reset: within the function's own time."""
         with self._restarting, contextlib.suppress(PlatformTimeoutError):
             if self.platform.reason:  # the workers of a Managed Instance may all see it at once
-                self._lost_workers = 0
                 self.platform.restart()
 
     def _restore(self) -> None:
@@ -226,9 +222,14 @@ class Environment:
             "platform.restoreReport", {"status": "success", "metrics": {"durationMs": round(self._restore_ms, 3)}}
         )
 
+    def _workers_seen(self) -> int:
+        """How many workers of a Managed Instance wait, are at work, or may never be heard of again."""
+        api = self.platform.api
+        return api.waiting_count + len(self.platform.lifecycle.running) + len(api.late)
+
     def _outcome(self, invocation: "Invocation") -> Outcome:
         platform, request_id, posted = self.platform, invocation.request_id, invocation.posted
-        if posted is not None:
+        if posted is not None and not (self.managed and invocation.ended == "timeout"):  # nobody waits for it then
             return self._answered(request_id, posted)
         if platform.reason:
             platform.wait_for(lambda: platform.exit_code is not None, 5)

@@ -167,7 +167,7 @@ class Lifecycle(Observer):
             if first_ms and self._phase == "init":
                 metrics["initDurationMs"] = round(first_ms, 2)
         told: dict[str, Any] = {"requestId": invocation.request_id, "status": one.status, "metrics": metrics}
-        if self.managed:
+        if self.managed and one.posted_ns:
             told["spans"] = spans(one)
         elif one.posted_ns and any("INVOKE" in other.events for other in self.extensions.extensions):
             told["spans"] = [span("extensionOverhead", one.done_ns, ended_ns)]

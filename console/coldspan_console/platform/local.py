@@ -109,6 +109,7 @@ class LocalLambda:
         with self._ending:
             assert self._ended, "kill() or spindown() it first"  # noqa: S101 - a mistake of the caller's
         self.wait_for(lambda: not self.api.waiting_count)
+        self.api.late.clear()
         self._start("invoke")
         with self.api.changed:
             late, self.late_reports = self.late_reports, []
@@ -288,7 +289,7 @@ class LocalLambda:
         """Let nobody wait for it any longer, while a worker may still be at work on it. For Managed Instances."""
         with self.api.changed:
             if invocation.posted is None and not invocation.ended:
-                self.api.withdraw(invocation)
+                self.api.give_up(invocation)
                 self.lifecycle.too_long(invocation)
             self.api.changed.notify_all()
 

@@ -51,6 +51,7 @@ class RuntimeApi:
         self.asked_count = 0  # requests for next, ever
         self.waiting_count = 0  # requests for next that wait now
         self.restoring_count = 0  # requests for restore/next that wait now
+        self.late: set[str] = set()  # given up, and not answered yet: their workers are at work for longer, or dead
         self.init_errors: list[Exchange] = []
         self.restore_errors: list[Exchange] = []
         self._queue: deque[Invocation] = deque()
@@ -64,10 +65,15 @@ class RuntimeApi:
             self.changed.notify_all()
         return invocation
 
-    def withdraw(self, invocation: Invocation) -> None:
-        """Take an invocation that nobody has asked for out of the queue; `changed` is held."""
+    def give_up(self, invocation: Invocation) -> None:
+        """Hand it out no more; if a worker has it, wait no longer for the answer, which may yet come.
+
+        `changed` is held.
+        """
         if invocation in self._queue:
             self._queue.remove(invocation)
+        else:
+            self.late.add(invocation.request_id)
 
     @property
     def queued_count(self) -> int:
@@ -77,7 +83,10 @@ class RuntimeApi:
     def forget(self) -> None:
         """Keep invocations that have been answered, and errors of inits, no longer."""
         with self.changed:
-            self._given = {name: one for name, one in self._given.items() if one.posted is None and not one.ended}
+            known = self._given.items()
+            self._given = {
+                name: one for name, one in known if one.posted is None and (not one.ended or name in self.late)
+            }
             self.init_errors.clear()
 
     def wait_until(self, condition: "Callable[[], bool]", timeout_s: float) -> bool:
@@ -144,6 +153,7 @@ class RuntimeApi:
             answer = Answer.too_large()
         with self.changed:
             invocation.posted = exchange
+            self.late.discard(request_id)
             self.observer.posted(invocation)
             self.changed.notify_all()
         return self._held(answer)
