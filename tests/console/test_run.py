@@ -217,6 +217,16 @@ def test_an_init_that_fails_is_the_record_of_the_request_that_waited_for_it(caps
     assert "LAMBDA_WARNING" not in shown
 
 
+@pytest.mark.parametrize("words", [["--cold"], ["--cold", "--concurrency", "2"], []])
+def test_each_of_several_inits_that_fail_is_told_of_its_own_request(capsys, place, words):
+    """Environments of their own were called by the same number, and the records changed places."""
+    (place / "app.py").write_text("import os\nraise ValueError(f'in process {os.getpid()}')\n")
+    _, found, _ = run(capsys, "app.handler", "-n", "3", *words)
+    answered = [one["answer"]["errorMessage"] for one in found["invocations"]]
+    assert len(set(answered)) == 3
+    assert [one["record"]["error_message"] for one in found["invocations"]] == answered
+
+
 def test_a_template_without_a_function_says_what_to_name_instead(capsys, place):
     """Tables alone are a template, too; `-t` is what sam calls it."""
     (place / "tables.yaml").write_text("Resources:\n  Orders: {Type: AWS::DynamoDB::Table, Properties: {}}\n")

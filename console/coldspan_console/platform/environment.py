@@ -33,7 +33,7 @@ DELIVERY_S = 2.0  # for telemetry before the freeze
 class LogLine:
     """A line that a function, an extension or the platform wrote. `kind`: "function", "extension" or "platform"."""
 
-    environment: int  # counts from 1 in one fleet
+    environment: int  # its number in the fleet
     kind: str
     text: str  # without its newline
     at_ms: int  # epoch ms

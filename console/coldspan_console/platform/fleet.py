@@ -14,7 +14,7 @@ from coldspan_console.platform.invocation import Invocation
 from coldspan_console.platform.processes import Reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -38,12 +38,13 @@ class Fleet:
     invoke() may be called from any thread, and returns when the response has been posted: what the function and its
     extensions do afterwards goes on. `heard` is told every LogLine, from threads of the fleet's own. `provisioned`
     environments are started at once; one that has been idle for `idle_s` is ended. An environment serves one tenant.
+    `numbers` are what the environments are called by, where those of several fleets are to differ.
     """
 
     def __init__(
         self, function: "Function", *, most: int = 10, timeout_ms: int = 3_000,
         heard: "Callable[[LogLine], None]" = lambda _: None, provisioned: int = 0, idle_s: "float | None" = None,
-        freeze: bool = True, reserved: bool = False,
+        freeze: bool = True, reserved: bool = False, numbers: "Iterator[int] | None" = None,
     ) -> None:  # fmt: skip
         self.function = function
         self.reserved = reserved  # `most` is the function's own reserved concurrency
@@ -54,7 +55,7 @@ class Fleet:
         self._idle_s = idle_s
         self._slots = function.max_concurrency or 1
         self._changed = threading.Condition()
-        self._numbers = itertools.count(1)
+        self._numbers = numbers if numbers is not None else itertools.count(1)
         self._all: list[Environment] = []
         self._busy: dict[Environment, int] = {}
         self._starting = 0

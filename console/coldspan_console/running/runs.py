@@ -1,6 +1,7 @@
 """Invocations of a prepared function: made, watched, kept in the store and given back as what was seen."""
 
 import concurrent.futures
+import itertools
 import json
 import threading
 import time
@@ -68,6 +69,7 @@ class Runs:
         self._options = options
         self._most = 1 if prepared.function.max_concurrency else most
         self._cold = cold
+        self._numbers = itertools.count(1)  # of the environments of all its fleets
         self.fleet = self._fleet()
 
     def invoke(self, events: "Sequence[Event]", concurrency: int, advance: "Callable[[int], object]") -> "list[Ran]":
@@ -103,6 +105,7 @@ class Runs:
             most=most or self._most,
             timeout_ms=self.prepared.timeout_ms,
             heard=self._hear,
+            numbers=self._numbers,
         )
 
     def close(self) -> None:
