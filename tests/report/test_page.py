@@ -8,6 +8,7 @@ from coldspan_console.report.data import page_data
 from coldspan_console.report.page import render
 from coldspan_console.report.serving import LiveReport
 from coldspan_console.store import Filter, Store
+from coldspan_console.store.listing import report_link
 
 from .documents import documents
 
@@ -81,6 +82,31 @@ def test_an_invocation_is_found_opened_and_left_by_keys_alone(open_page, many):
     assert "killed" in main_text(page)
     page.keyboard.press("Escape")
     page.wait_for_selector(".list")
+
+
+@pytest.mark.parametrize("request_id", ["", "a?b=1&c", "50%/100%25", "#/list?q=x", "é \u2603"])
+def test_a_row_opens_its_invocation_whatever_its_id_is(open_page, many, request_id):
+    """What has a meaning in an address was taken for it, and the invocation was not found."""
+    page = open_page([{**many[0], "request_id": request_id, "tool": "x"}, *many[1:3]], "#/list")
+    page.locator(".rows a").nth(0).click()
+    page.wait_for_selector(".waterfall")
+    page.reload()
+    page.wait_for_selector(".waterfall")
+    page.evaluate("location.hash = '#/list?q=100%25+%3F'")
+    until(page, "document.getElementById('search').value === '100% ?'")
+    page.evaluate("location.hash = '#/invocation/100%'")  # typed, and no address
+    until(page, "document.querySelector('main').innerText.includes('No invocation 100%')")
+
+
+def test_the_address_that_show_prints_opens_an_init_that_failed(open_page, many, tmp_path):
+    """It was for no request, and the page knew it by another name."""
+    failed = {name: value for name, value in many[0].items() if name != "request_id"} | {"outcome": "init_error"}
+    with Store.open(tmp_path / "store.db") as store:
+        store.add([failed])
+        documents = store.get(f"init-{failed['span_id']}")
+        page = open_page(list(store.documents()), report_link(documents[-1]).rpartition("then ")[2])
+    assert "init_error" in page.inner_text(".waterfall") + main_text(page)
+    assert page.locator(".waterfall").count()
 
 
 def test_what_is_typed_into_the_search_outlives_a_change_of_the_view(open_page, many):

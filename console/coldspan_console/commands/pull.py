@@ -108,6 +108,7 @@ def _followed(account: Any, wanted: "Wanted", store: "Store", output: Output) ->
     import json
 
     from coldspan_console.pulling.puller import Puller
+    from coldspan_console.store.documents import request_of
     from coldspan_console.store.picture import notes, title
     from coldspan_console.tree import invocation_tree
 
@@ -115,7 +116,7 @@ def _followed(account: Any, wanted: "Wanted", store: "Store", output: Output) ->
         if output.as_json:
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
-            document = next(iter(store.get(record["request_id"])[-1:]), record)
+            document = next(iter(store.get(request_of(record))[-1:]), record)
             output.out.print(invocation_tree(document, title(document), notes(document)))
 
     output.note(f"following {wanted.group}; interrupt to end")

@@ -142,13 +142,22 @@ function filtered() {
 
 /* The address: #/view/argument?filters */
 function readAddress() {
-  const [path, query] = decodeURI(location.hash.replace(/^#\/?/, "")).split("?");
+  const hash = location.hash.replace(/^#\/?/, "");
+  const [path] = hash.split("?", 1);
   const [view, ...rest] = path.split("/");
   state.view = view || "overview";
-  state.argument = rest.join("/");
-  const given = new URLSearchParams(query || "");
+  state.argument = decoded(rest.join("/"));
+  const given = new URLSearchParams(hash.slice(path.length + 1));
   state.filter = {};
   for (const name of FILTERS) if (given.get(name)) state.filter[name] = given.get(name);
+}
+/* What somebody typed may be no address: it is taken as it is. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 function address(view, argument = "", filter = state.filter) {
   const query = new URLSearchParams();
