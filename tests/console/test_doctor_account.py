@@ -197,6 +197,35 @@ def test_what_the_role_may_not_is_found(account, capsys, document, expected):
     assert (set(found) & {"CS117", "CS119"}, code) == (expected, int(bool(expected)))
 
 
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        *[({"Resource": form}, {"CS119"}) for form in (GROUP, f"{GROUP}:*", f"{GROUP}:log-stream:*", f"{GROUP}*")],
+        ({"Resource": GROUP.replace("orders", "payments") + ":*"}, set()),
+        ({"Resource": f"{GROUP}:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}, set()),
+        ({"NotResource": f"{GROUP}:*"}, set()),
+        ({"NotResource": GROUP.replace("orders", "payments") + ":*"}, {"CS119"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("side", ["role", "boundary"])
+def test_a_refusal_of_any_form_of_the_log_groups_name_counts(account, capsys, refusal, expected, side):
+    """Another form was allowed, and so nothing was said; a refusal with a condition is not judged."""
+    refused = {"Effect": "Deny", "Action": "logs:*", **refusal}
+    document = {"Version": "2012-10-17", "Statement": [*statements(policy("*")), refused]}
+    may(account, document if side == "role" else policy("*"))
+    if side == "boundary":
+        bound = account.iam.create_policy(PolicyName="b", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+        account.iam.put_role_permissions_boundary(RoleName="fn", PermissionsBoundary=bound)
+    good(account)
+    assert set(examine(capsys, "orders", "--account")[1]) & {"CS117", "CS119"} == expected
+
+
+def statements(document):
+    """Of a policy, as a list."""
+    found = document["Statement"]
+    return found if isinstance(found, list) else [found]
+
+
 def test_attached_policies_and_a_boundary_count(account, capsys):
     """Allowed by one, and then not by the boundary; a second version of the policy is the one that holds."""
     may(account, policy("s3:GetObject"))

@@ -217,6 +217,26 @@ def test_what_comes_is_followed(aws, logged):
         assert store.count() == 2
 
 
+def test_an_init_that_failed_is_followed_too(logged, pull, monkeypatch):
+    """It has no request id; the command ended at it."""
+    at_ms, text = record(1, 500, outcome="init_error", span="1f2e3d4c5b6a7988")
+    logged((at_ms, json.dumps({name: value for name, value in json.loads(text).items() if name != "request_id"})))
+    follow = Puller.follow
+
+    def interrupted(self, stop, came):
+        def first(told):
+            came(told)
+            stop.set()
+
+        follow(self, stop, first)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Puller, "follow", interrupted)
+    code, shown, err = pull("--function", "orders", "--follow", "--since", "1m")
+    assert (code, "init_error" in shown) == (0, True), err
+    assert "1 new invocation\n" in err
+
+
 def test_the_picture_says_what_came_and_what_it_cost(logged, pull):
     """Moto scans nothing: the size is tested below."""
     logged(record(1, 3_000))

@@ -124,7 +124,8 @@ def _followed(account: Any, wanted: "Wanted", store: "Store", output: Output) ->
     try:
         puller.follow(threading.Event(), came)
     except KeyboardInterrupt:
-        output.note(f"{puller.pulled.invocations} new invocations")
+        count = puller.pulled.invocations
+        output.note(f"{count} new invocation{'s' * (count != 1)}")
     return DONE
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coldspan_console.doctor.findings import ERROR, NOTE, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 TRACES = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
 LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -67,30 +67,39 @@ def unknown(where: str, role: str, why: str, tracing: str) -> Finding:
     return Finding("CS118", NOTE, f"role {role} is not examined: {why}", where, todo)
 
 
-def allows(documents: "Iterable[dict[str, Any]]", action: str, resource: str) -> bool:
-    """Whether a statement allows an action on a resource and none without a condition denies it.
-
-    An empty resource is one that is not known: any may be meant by an allowance, and by a refusal only all.
-    """
-    allowed = False
-    for document in documents:
-        for statement in _listed(document.get("Statement")):
-            allow = statement.get("Effect") == "Allow"
-            if not _meant(statement, action, resource, unknown=allow):
-                continue
-            if allow:
-                allowed = True
-            elif not statement.get("Condition"):
-                return False
-    return allowed
-
-
 def _within(
     documents: "list[dict[str, Any]]", boundary: "dict[str, Any] | None", action: str, forms: "tuple[str, ...]"
 ) -> bool:
+    """Whether role and boundary allow an action on a resource, whose ARN has those forms, and neither denies it.
+
+    A form that is "" is of a resource that is not known: an allowance of any may be of this one, and only a refusal of
+    all is.
+    """
+    sides = [documents] if boundary is None else [documents, [boundary]]
+    return all(_allowed(side, action, forms) and not _denied(side, action, forms) for side in sides)
+
+
+def _allowed(documents: "list[dict[str, Any]]", action: str, forms: "tuple[str, ...]") -> bool:
     return any(
-        allows(documents, action, form) and (boundary is None or allows([boundary], action, form)) for form in forms
-    )
+        _meant(statement, action, form, unknown=True)
+        for statement in _statements(documents, "Allow") for form in forms
+    )  # fmt: skip
+
+
+def _denied(documents: "list[dict[str, Any]]", action: str, forms: "tuple[str, ...]") -> bool:
+    """By a statement without a condition. Of one that spares what it names, one form that is named is enough."""
+    for statement in _statements(documents, "Deny"):
+        is_meant = [_meant(statement, action, form, unknown=False) for form in forms]
+        if not statement.get("Condition") and (all(is_meant) if "NotResource" in statement else any(is_meant)):
+            return True
+    return False
+
+
+def _statements(documents: "list[dict[str, Any]]", effect: str) -> "Iterator[dict[str, Any]]":
+    for document in documents:
+        for statement in _listed(document.get("Statement")):
+            if statement.get("Effect") == effect:
+                yield statement
 
 
 def _meant(statement: "dict[str, Any]", action: str, resource: str, *, unknown: bool) -> bool:
@@ -100,7 +109,7 @@ def _meant(statement: "dict[str, Any]", action: str, resource: str, *, unknown: 
     else:
         meant = _any(statement.get("Action"), action, unknown=unknown)
     if not resource:
-        return meant and (unknown or statement.get("Resource", "*") in ("*", ["*"]))
+        return meant and (unknown or statement.get("Resource") in ("*", ["*"]))
     if "NotResource" in statement:
         return meant and not _any(statement["NotResource"], resource, unknown=not unknown)
     return meant and _any(statement.get("Resource", "*"), resource, unknown=unknown)
