@@ -218,6 +218,20 @@ def test_without_a_trace_all_parts_of_an_invocation_still_belong_together():
     assert top.context.trace_id == one.context.trace_id == again.context.trace_id != 0
 
 
+def test_inits_that_failed_are_a_trace_each():
+    """They are for no request: all of them, of all environments, were one trace."""
+    tops = []
+    for span_id in (1, 2):
+        owner = invocation(trace=None, request_id="", outcome="init_error", span_id=span_id)
+        call(owner, payload="p" * 900_000)
+        call(owner, payload="p" * 900_000)
+        first, further = documents(owner)[:2]
+        (again,) = spans_of(further, RESOURCE)
+        tops.append(spans_of(first, RESOURCE)[0].context.trace_id)
+        assert again.context.trace_id == tops[-1]
+    assert tops[0] != tops[1]
+
+
 def test_calls_that_ended_late_are_spans_of_their_own_trace():
     """What ended after its invocation had been told would be lost."""
     owner = invocation()

@@ -9,6 +9,7 @@ from coldspan.core import limits
 from coldspan.core.emf import EmfEncoder
 from coldspan.core.record import HTTP, USER, Invocation
 from coldspan.core.trace import parse
+from coldspan_console.store import Store
 from support.emf_validator import validate_emf, validate_log_line
 from support.records import EPOCH_NS, MS, NOW_MS, call, invocation, results
 
@@ -492,6 +493,19 @@ def test_calls_that_do_not_fit_go_on_in_further_lines(encoder):
     assert told == [one.span_id for one in results(owner)]
     assert metrics_of(lines[0])["Calls"] == 900
     assert encoder.drops == {}
+
+
+def test_the_further_lines_of_an_init_that_failed_find_it_in_the_store(encoder, tmp_path):
+    """It is for no request; what did not fit into its first line was nobody's."""
+    owner = invocation(request_id="", outcome="init_error")
+    for number in range(900):
+        call(owner, at_ms=number, payload="p" * 3_000)
+    lines = lines_of(encoder, owner)
+    assert len([line for line in lines if b'"part"' in line]) >= 2
+    with Store.open(tmp_path / "store.db") as store:
+        store.add(lines)
+        (told,) = store.get(f"init-{owner.span_id:016x}")
+    assert len(told["calls"]) == 900
 
 
 def test_a_call_that_fits_no_line_is_trimmed_and_counted_promise_4(encoder):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from coldspan_blackbox.exporting import semconv
-from coldspan_blackbox.exporting.record import Record, parse
+from coldspan_blackbox.exporting.record import Record, parse, request_of
 
 REMEMBERED = 256  # invocations whose further parts are kept although their share is not
 
@@ -27,7 +27,7 @@ class Sampler:
 
     def _keeps(self, document: Mapping[str, Any]) -> bool:
         calls = [call for call in document.get("calls") or () if isinstance(call, dict)]
-        request_id = str(document.get("request_id") or (calls[0].get("request_id") if calls else "") or "")
+        request_id = request_of(document) or str((calls[0].get("request_id") if calls else "") or "")
         if request_id in self._kept:
             return True
         if self._is_telling(document, calls):

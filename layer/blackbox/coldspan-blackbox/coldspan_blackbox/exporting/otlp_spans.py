@@ -16,6 +16,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from coldspan.core.trace import parse as parse_header
 from coldspan_blackbox.exporting import semconv
+from coldspan_blackbox.exporting.record import request_of
 
 SCOPE = InstrumentationScope("coldspan")
 TEXT_CHARS = 32_768  # of one attribute; X-Ray's endpoint takes 200 KB a span
@@ -205,7 +206,7 @@ class _Maker:
 
     def _trace(self, request_id: Any = None) -> int:
         """The trace's id; where there is no trace, one that follows from the request, the same in all its parts."""
-        return self.trace_id or _derived(str(request_id or self.document.get("request_id")), 16)
+        return self.trace_id or _derived(str(request_id or request_of(self.document)), 16)
 
     def _span(
         self,

@@ -41,6 +41,14 @@ class Record:
     size_bytes: int
 
 
+def request_of(document: Mapping[str, Any]) -> str:
+    """The request a document is of. An init that failed was for none: it is known by its span, as in its parts."""
+    request_id = document.get("request_id")
+    if not request_id and document.get("outcome") == "init_error":
+        return f"init-{document.get('span_id')}"
+    return str(request_id or "")
+
+
 def parse(document: bytes) -> Record:
     """Read one EMF document.
 

@@ -178,7 +178,10 @@ class EmfEncoder:
         if len(line) > limits.EMF_EVENT_BYTES or ("\\" in line and has_halves(line)):
             from coldspan.core.emfsplit import split  # seldom needed
 
-            lines = split(line, '{"function_name":' + self._function + "," + common, drops)
+            name = common
+            if not invocation.request_id:  # of an init that failed: its parts find it by its span
+                name = common.replace('""', '"init-%016x"' % invocation.span_id, 1)
+            lines = split(line, '{"function_name":' + self._function + "," + name, drops)
         else:
             lines = [line.encode()]
         if results:
