@@ -50,35 +50,33 @@ def test_the_mode_follows_from_the_spacing_of_invocations(starts, lengths, mode)
 
 SPARSE, OFTEN, BUSY = (every(300_000), [50] * 10), (every(100), [5] * 10), (every(2_010), [2_000] * 10)
 DECISIONS = {
-    # pace, ms since the last flush, records waiting, at the end, nearly full, forced -> what is done
-    "sparse, at the end": (SPARSE, 300_000, 3, True, False, "", Flush(AT_END, now=True, hold=True)),
-    "sparse, at the end, just flushed": (SPARSE, 5, 3, True, False, "", Flush(AT_END, now=True, hold=True)),
-    "sparse, nothing waits": (SPARSE, 300_000, 0, True, False, "", NOTHING),
-    "sparse, in the middle of a short one": (SPARSE, 500, 3, False, False, "", NOTHING),
-    "sparse, in the middle of a long one": (SPARSE, 10_000, 3, False, False, "", Flush(AT_END, now=True, hold=False)),
-    "often, at the end, not yet due": (OFTEN, 9_999, 3, True, False, "", Flush(PERIODIC, now=False, hold=False)),
-    "often, at the end, due": (OFTEN, 10_000, 3, True, False, "", Flush(PERIODIC, now=True, hold=True)),
-    "often, at a beginning, due": (OFTEN, 10_000, 3, False, False, "", Flush(PERIODIC, now=True, hold=False)),
-    "often, nearly full": (OFTEN, 10, 900, True, True, "", Flush(PERIODIC, now=True, hold=True)),
-    "often, the clock went back": (OFTEN, -5, 3, True, False, "", Flush(PERIODIC, now=True, hold=True)),
-    "busy, at the end, due": (BUSY, 10_000, 3, True, False, "", Flush(CONTINUOUS, now=True, hold=False)),
-    "busy, in the middle, due": (BUSY, 10_000, 3, False, False, "", Flush(CONTINUOUS, now=True, hold=False)),
-    "busy, in the middle, not yet due": (BUSY, 9_000, 3, False, False, "", Flush(CONTINUOUS, now=False, hold=False)),
-    "busy, nearly full": (BUSY, 10, 900, False, True, "", Flush(CONTINUOUS, now=True, hold=False)),
-    "often, and the end is wanted": (OFTEN, 10, 3, True, False, "end", Flush(AT_END, now=True, hold=True)),
-    "sparse, and periodic is wanted": (SPARSE, 10, 3, True, False, "periodic", Flush(PERIODIC, now=False, hold=False)),
-    "a word that is no mode": (SPARSE, 10, 3, True, False, "sometimes", Flush(AT_END, now=True, hold=True)),
+    # pace, ms since the last flush, records waiting, at the end, forced -> what is done
+    "sparse, at the end": (SPARSE, 300_000, 3, True, "", Flush(AT_END, now=True, hold=True)),
+    "sparse, at the end, just flushed": (SPARSE, 5, 3, True, "", Flush(AT_END, now=True, hold=True)),
+    "sparse, nothing waits": (SPARSE, 300_000, 0, True, "", NOTHING),
+    "sparse, in the middle of a short one": (SPARSE, 500, 3, False, "", NOTHING),
+    "sparse, in the middle of a long one": (SPARSE, 10_000, 3, False, "", Flush(AT_END, now=True, hold=False)),
+    "often, at the end, not yet due": (OFTEN, 9_999, 3, True, "", Flush(PERIODIC, now=False, hold=False)),
+    "often, at the end, due": (OFTEN, 10_000, 3, True, "", Flush(PERIODIC, now=True, hold=True)),
+    "often, at a beginning, due": (OFTEN, 10_000, 3, False, "", Flush(PERIODIC, now=True, hold=False)),
+    "often, the clock went back": (OFTEN, -5, 3, True, "", Flush(PERIODIC, now=True, hold=True)),
+    "busy, at the end, due": (BUSY, 10_000, 3, True, "", Flush(CONTINUOUS, now=True, hold=False)),
+    "busy, in the middle, due": (BUSY, 10_000, 3, False, "", Flush(CONTINUOUS, now=True, hold=False)),
+    "busy, in the middle, not yet due": (BUSY, 9_000, 3, False, "", Flush(CONTINUOUS, now=False, hold=False)),
+    "often, and the end is wanted": (OFTEN, 10, 3, True, "end", Flush(AT_END, now=True, hold=True)),
+    "sparse, and periodic is wanted": (SPARSE, 10, 3, True, "periodic", Flush(PERIODIC, now=False, hold=False)),
+    "a word that is no mode": (SPARSE, 10, 3, True, "sometimes", Flush(AT_END, now=True, hold=True)),
 }
 
 
 @pytest.mark.parametrize(
-    ("pace", "since", "waiting", "at_end", "is_full", "forced", "expected"), DECISIONS.values(), ids=DECISIONS
+    ("pace", "since", "waiting", "at_end", "forced", "expected"), DECISIONS.values(), ids=DECISIONS
 )
-def test_the_decision(pace, since, waiting, at_end, is_full, forced, expected):
+def test_the_decision(pace, since, waiting, at_end, forced, expected):
     """A flush would come too late, too often, or hold up the next event for nothing."""
     starts, lengths = pace
     now = starts[-1] + 60
-    assert decide(starts, lengths, now, now - since, waiting, at_end, is_full, forced) == expected
+    assert decide(starts, lengths, now, now - since, waiting, at_end, forced) == expected
 
 
 def test_a_pace_remembers_only_the_last_invocations():

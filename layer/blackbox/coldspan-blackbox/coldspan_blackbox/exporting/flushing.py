@@ -91,21 +91,20 @@ def decide(
     flushed_ms: float,
     waiting_count: int,
     at_end: bool,
-    is_nearly_full: bool = False,
     forced: str = "",
 ) -> Flush:
     """Say whether to flush now.
 
     Takes:  the Pace's two lists; `flushed_ms`, when the last flush began (0: never); `waiting_count`, records not yet
             sent; `at_end`: an invocation has just been recorded in full, else it is a look in between (an invocation
-            has begun, or a while has passed); `is_nearly_full`: the queues will soon drop; `forced`: one of MODES.
+            has begun, or a while has passed); `forced`: one of MODES.
     Gives:  a Flush. A flush in between never holds anything up: the function is at work meanwhile.
     """
     mode = forced if forced in MODES else mode_of(starts_ms, lengths_ms)
     if not waiting_count:
         return Flush(mode, now=False, hold=False)
     since_ms = now_ms - flushed_ms
-    is_due = is_nearly_full or since_ms >= INTERVAL_MS or since_ms < 0  # a clock that went back says nothing
+    is_due = since_ms >= INTERVAL_MS or since_ms < 0  # a clock that went back says nothing
     if not at_end:
         # Also AT_END: an invocation of minutes is not to keep to itself what it has recorded.
         return Flush(mode, now=is_due, hold=False)

@@ -34,7 +34,7 @@ class Pipeline:
     """Takes records from the reading thread, sends them from its own. Times are seconds of a monotonic clock.
 
     Something is sent when a flush was asked for, or when a whole batch waits. `received`, `sent` and `dropped` are sums
-    since the start; what is neither sent nor dropped is `waiting()`.
+    since the start; what is neither sent nor dropped waits.
     """
 
     def __init__(
@@ -87,15 +87,6 @@ class Pipeline:
             self._flushes += 1
             self._changed.notify_all()
 
-    def wait(self, until_s: float) -> None:
-        """Wait for the flush: until all is sent, or nothing more can be before its time is over, or until `until_s`."""
-        with self._changed:
-            while self._until_s is not None:
-                left_s = until_s - self.clock()
-                if left_s <= 0:
-                    return
-                self._changed.wait(left_s)
-
     def shed(self) -> None:
         """Drop the older half of what waits: the process has too little memory."""
         with self._changed:
@@ -119,11 +110,6 @@ class Pipeline:
         """What was received, sent and dropped since the start, and what waits: all at one moment."""
         with self._changed:
             return self.received, self.sent, dict(self.dropped), len(self._backlog) + len(self._batch)
-
-    def waiting(self) -> int:
-        """How many records are neither sent nor dropped."""
-        with self._changed:
-            return len(self._backlog) + len(self._batch)
 
     # -- the pipeline's own thread -----------------------------------------------------------------------------------
 
