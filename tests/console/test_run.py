@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from coldspan_console import cli
+from support.destinations import Peer, free_port
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "tests" / "data" / "templates"
@@ -149,6 +150,57 @@ def test_inline_code_runs(capsys, place):
     assert (code, found["invocations"][0]["answer"]) == (0, 1)
 
 
+CUSTOM = """\
+Resources:
+  Custom:
+    Type: AWS::Lambda::Function
+    Properties:
+      Handler: index.handler
+      Runtime: python3.13
+      Role: arn:aws:iam::123456789012:role/r
+      Code:
+        ZipFile: |
+          import cfnresponse
+          def handler(event, context):
+              cfnresponse.send(event, context, cfnresponse.SUCCESS, {"Bucket": event["RequestType"]}, "an-id")
+"""
+
+
+def test_inline_code_answers_cloudformation_by_the_module_that_lambda_adds(capsys, place):
+    """Every custom resource of a template imports it, and could not be run; the call is recorded."""
+    (place / "custom.yaml").write_text(CUSTOM)
+    with Peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as cloudformation:
+        event = {
+            "RequestType": "Create", "ResponseURL": f"http://127.0.0.1:{cloudformation.port}/stack?X-Amz-Signature=a",
+            "StackId": "arn:stack", "RequestId": "r-1", "LogicalResourceId": "Custom",
+        }  # fmt: skip
+        code, found, _ = run(capsys, "-t", "custom.yaml", "--payload", json.dumps(event))
+    (told,) = cloudformation.requests
+    answer = json.loads(told.partition(b"\r\n\r\n")[2])
+    assert told.startswith(b"PUT /stack?X-Amz-Signature=a ")
+    assert b"x-www-form-urlencoded" not in told
+    assert (answer["Status"], answer["PhysicalResourceId"], answer["Data"]) == (
+        "SUCCESS",
+        "an-id",
+        {"Bucket": "Create"},
+    )
+    assert "CloudWatch Log Stream: " in answer["Reason"]
+    assert (answer["StackId"], answer["RequestId"], answer["LogicalResourceId"]) == ("arn:stack", "r-1", "Custom")
+    (call,) = found["invocations"][0]["record"]["calls"]
+    assert (code, call["operation"], call["status"]) == (0, "PUT", "ok")
+
+
+def test_an_answer_that_cloudformation_does_not_take_is_printed(capsys, place):
+    """The stack would wait for an hour, and the log say nothing."""
+    (place / "custom.yaml").write_text(CUSTOM)
+    known = dict.fromkeys(("StackId", "RequestId", "LogicalResourceId"), "x")
+    event = {"RequestType": "Delete", "ResponseURL": f"http://127.0.0.1:{free_port()}/", **known}
+    _, found, _ = run(capsys, "-t", "custom.yaml", "--payload", json.dumps(event))
+    (one,) = found["invocations"]
+    assert one["status"] == "success"
+    assert "refused" in one["logs"][-1]
+
+
 def test_without_the_layer_no_record_comes_and_the_reason_is_pointed_to(capsys):
     """The doctor knows."""
     assert cli.main(["run", "--no-layer"]) == 0
@@ -267,9 +319,17 @@ def test_a_function_that_fails_at_an_event_that_nobody_chose_is_offered_the_proj
     assert "the event was" not in capsys.readouterr().err
 
 
-def test_what_requirements_name_is_there_already_is_not_installed(capsys, place):
-    """boto3 is the runtime's."""
-    (place / "requirements.txt").write_text("boto3>=1\n# a comment\n")
+@pytest.mark.parametrize(
+    "requirements",
+    [
+        "boto3>=1\n# a comment\n",
+        "\ufeff\r\nboto3>=1 \\\r\n    --hash=sha256:00 \\\r\n    --hash=sha256:11\r\n    # via the function\r\n",
+        'boto3>=1 ; python_version >= "3"  # with a marker\nnone-such; sys_platform == "win32"\n',
+    ],
+)
+def test_what_requirements_name_is_there_already_is_not_installed(capsys, place, requirements):
+    """boto3 is the runtime's; what pip-compile and editors of Windows write is understood."""
+    (place / "requirements.txt").write_text(requirements)
     (place / "app.py").write_text("import boto3\ndef handler(e, c): return boto3.__name__\n")
     code, found, _ = run(capsys, "app.handler", "--no-install")
     assert (code, found["invocations"][0]["answer"]) == (0, "boto3")

@@ -47,7 +47,7 @@ def _role(
     if given is None:  # SAM makes one, with AWSLambdaBasicExecutionRole and, for Tracing: Active, a policy for X-Ray
         return "", None, None, ""
     if not isinstance(given, str):
-        return "its Role", None, None, ELSEWHERE
+        return "behind its Role property", None, None, ELSEWHERE
     name = given.rpartition("/")[2]
     for logical, resource in resources.items():
         properties = resource.get("Properties") or {}

@@ -140,7 +140,7 @@ def of_properties(
     folder, built, notes, problem = code or (path.parent, False, (), "")
     if properties.get("PackageType") == "Image":
         problem = "it is a container image; only functions from .zip archives run here"
-    elif not problem and runtime not in PYTHONS:
+    elif runtime not in PYTHONS:
         problem = f"its runtime is {runtime or 'not given'}; {', '.join(PYTHONS)} run here"
     elif not problem and not handler:
         problem = "it has no Handler"

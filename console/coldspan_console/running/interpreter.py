@@ -103,8 +103,13 @@ def packages_of(runtime: Path) -> "dict[str, str]":
     }
 
 
-def install(python: Interpreter, target: Path, words: "tuple[str, ...] | list[str]") -> None:
-    """Install into a folder for that Python, by uv where there is one, else by pip. Errors: ConsoleError."""
+def install(
+    python: Interpreter, target: Path, words: "tuple[str, ...] | list[str]", beside: "Path | None" = None
+) -> None:
+    """Install into a folder for that Python, by uv where there is one, else by pip.
+
+    `beside`: what relative paths in the words, and in what they name, are relative to. Errors: ConsoleError.
+    """
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv:
         command = [uv, "pip", "install", "-q", "--python", str(python.path), "--target", str(target), *words]
@@ -112,7 +117,7 @@ def install(python: Interpreter, target: Path, words: "tuple[str, ...] | list[st
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
         command += ["--python-version", python.version, "--only-binary=:all:", "--target", str(target), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S, cwd=beside)
         why = last_line(done.stderr) if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         why = str(error)

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +145,9 @@ def _task(
         folder = made / "inline"
         folder.mkdir()
         (folder / "index.py").write_text(declared.inline_code, "utf-8")
+        shutil.copy(
+            Path(__file__).with_name("cfnresponse.py"), folder
+        )  # which Lambda adds to inline code, and no other
         return folder
     code = declared.code
     if code.is_file():
@@ -165,25 +170,20 @@ def _task(
         making = target.with_name(f"{key}.{os.getpid()}")
         making.mkdir(parents=True)
         with output.progress(f"installing {', '.join(missing)}"):
-            interpreter.install(python, making, ["-r", str(requirements)])
+            interpreter.install(python, making, ["-r", str(requirements)], code)
         layers.keep(making, target)
         notes.append(f"installed {', '.join(missing)} for {python.runtime}, into a cache")
     return compose_opt(made / "task", target, code)
 
 
 def _missing(code: Path, present: "dict[str, str]") -> "list[str]":
-    """What requirements.txt names and is not there."""
+    """What requirements.txt names and is not there. Options, addresses and paths are for pip to make sense of."""
     from packaging.requirements import InvalidRequirement, Requirement
 
-    file = code / "requirements.txt"
-    if not file.is_file():
-        return []
     found = []
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-        text = line.partition(" #")[0].strip()
-        if not text or text.startswith("#"):
-            continue
-        if text.startswith("-"):
+    file = code / "requirements.txt"
+    for number, text in _requirements(file):
+        if text.startswith("-") or re.match(r"[^\s@]*[/\\]", text):
             found.append(text)
             continue
         try:
@@ -196,6 +196,27 @@ def _missing(code: Path, present: "dict[str, str]") -> "list[str]":
         if version is None or not wanted.specifier.contains(version, prereleases=True):
             found.append(wanted.name)
     return found
+
+
+def _requirements(file: Path) -> "Iterator[tuple[int, str]]":
+    """The lines that say something by their numbers: whole, without comments and the options of a package (hashes).
+
+    Source: pip documentation, "Requirements File Format".
+    """
+    if not file.is_file():
+        return
+    begun, number = "", 0
+    for at, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1):
+        number = number if begun else at
+        if line.endswith("\\"):
+            begun += line[:-1] + " "
+            continue
+        text = re.sub(r"(^|\s)#.*", "", begun + line).strip()
+        begun = ""
+        if not text.startswith("-"):
+            text = re.split(r"\s--?[a-z]", text, maxsplit=1)[0].strip()
+        if text:
+            yield number, text
 
 
 def _check_handler(task: Path, handler: str, declared: "Declared") -> None:
