@@ -37,7 +37,8 @@ def invocation_tree(record: "dict[str, Any]", title: str, notes: "Iterable[str]"
         tree.add(_init(record))
     calls = record.get("calls")
     if calls is None and record.get("Calls"):
-        tree.add(Text(f"{record['Calls']} calls, not told in detail", "dim"))
+        count = record["Calls"]
+        tree.add(Text(f"{count} call{'s' * (count != 1)}, not told in detail", "dim"))
     told = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     ordered = sorted(told, key=lambda call: _number(call.get("timestamp")))
     nodes = {call.get("span_id"): Tree(_call(call), guide_style="dim") for call in ordered}

@@ -68,7 +68,7 @@ def test_last_words_say_what_is_in_flight():
     }  # fmt: skip
     assert tree(json.dumps(document).encode()).decode().splitlines() == [
         "orders  98 ms before its deadline, after 2.90 s",
-        "├── 1 calls had ended",
+        "├── 1 call had ended",
         "└── … dynamodb GetItem  in flight since 2.80 s",
     ]
 

@@ -66,7 +66,7 @@ def _invocation(document: "dict[str, Any]") -> "list[Any]":
     calls = document.get("calls")
     rows += _calls(calls if type(calls) is list else [])
     if calls is None and document.get("Calls"):
-        rows.append(f"{document['Calls']} calls")
+        rows.append(_calls_of(document["Calls"]))
     rows += _stacks(document.get("stacks"))
     for name in ("dropped", "errors", "settings_refused"):
         if document.get(name):
@@ -80,7 +80,7 @@ def _invocation(document: "dict[str, Any]") -> "list[Any]":
 def _near(document: "dict[str, Any]") -> "list[Any]":
     rows: "list[Any]" = [f"{ms(document.get('left_ms'))} before its deadline, after {ms(document.get('running_ms'))}"]
     if document.get("calls_ended"):
-        rows.append(f"{document['calls_ended']} calls had ended")
+        rows.append(_calls_of(document["calls_ended"]) + " had ended")
     for call in document.get("calls_open") or ():
         rows.append(f"… {_pair(call)}  in flight since {ms(call.get('since_ms'))}")
     return rows + _stacks(document.get("stacks"))
@@ -116,7 +116,7 @@ def _calls(calls: "list[dict[str, Any]]") -> "list[Any]":
         chosen = sorted(sorted(chosen, key=lambda call: call["status"] == "ok")[:SHOWN], key=_when)
         well = sum([call["status"] == "ok" for call in calls]) - sum([call["status"] == "ok" for call in chosen])
         left = len(calls) - SHOWN
-        more = [f"{left} calls more, {well} of them ok"]
+        more = [f"{_calls_of(left)} more, {well} of them ok"]
     nodes: "dict[str, tuple[str, list[Any]]]" = {call["span_id"]: (_call(call), []) for call in chosen}
     roots: "list[Any]" = []
     for call in chosen:  # a parent has begun first
@@ -153,6 +153,10 @@ def _stacks(stacks: "Any") -> "list[Any]":
 
 def _error(*parts: "Any") -> str:
     return _plain(": ".join([str(part) for part in parts if part])[:MESSAGE_CHARS])
+
+
+def _calls_of(count: "Any") -> str:
+    return "1 call" if count == 1 else f"{count} calls"
 
 
 def _pair(call: "dict[str, Any]") -> str:
