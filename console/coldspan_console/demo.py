@@ -6,6 +6,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -207,14 +208,19 @@ class Moto:
             port = server.getsockname()[1]
         self.url = f"http://{self.host}:{port}"
         command = [sys.executable, "-m", "moto.server", "-H", self.host, "-p", str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # A file: a pipe that nobody reads is full after some hundred requests, and the server then stands still.
+        self._said = tempfile.TemporaryFile()  # closed in __exit__
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._said)
         waited = threading.Event()
         for _ in range(600):
             try:
                 urllib.request.urlopen(self.url + "/moto-api/data.json", timeout=1).close()  # noqa: S310 - http
             except OSError:
                 if self._process.poll() is not None:
-                    raise RuntimeError(f"moto's server ended: {self._process.stderr.read().decode()}") from None
+                    self._said.seek(0)
+                    said = self._said.read().decode("utf-8", "replace")
+                    self.__exit__()
+                    raise RuntimeError(f"moto's server ended: {said}") from None
                 waited.wait(0.05)
             else:
                 return self
@@ -224,7 +230,7 @@ class Moto:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        self._process.stderr.close()
+        self._said.close()
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_layers_of_the_template_are_mounted(capsys, place):
     code, found, said = run(capsys, "Snap", "--provisioned")
     assert (code, found["invocations"][0]["answer"]) == (0, "shared")
     assert found["invocations"][0]["record"]["start"] == "provisioned"
-    assert "AWSLambdaPowertools" in said
+    assert "company-base:7 is not on this machine, and is left out (--aws account brings it)" in said
 
 
 def test_inline_code_runs(capsys, place):

@@ -359,3 +359,38 @@ def test_the_command_serves_keeps_what_was_recorded_and_ends(task, tmp_path, num
         )  # fmt: skip
         (one,) = json.loads(shown.stdout)["invocations"]
         assert (one["source"], one["outcome"], one["max_memory_mb"] > 5) == ("local", "ok", True)
+
+
+VARIABLES = """\
+Transform: AWS::Serverless-2016-10-31
+Parameters: {Stage: {Type: String}}
+Resources:
+  Told:
+    Type: AWS::Serverless::Function
+    Properties:
+      InlineCode: |
+        import os
+        def handler(event, context): return [os.environ.get(n) for n in 'ABC'] + os.listdir('/opt')
+      Handler: index.handler
+      Runtime: python3.13
+      Environment: {Variables: {A: !Ref Stage, B: template, C: template}}
+"""
+
+
+def test_the_command_takes_parameters_and_variables_as_run_does(tmp_path):
+    """A template whose stage has no default could not be served at all."""
+    (tmp_path / "template.yaml").write_text(VARIABLES)
+    (tmp_path / "vars.json").write_text('{"Told": {"B": "file", "C": "file"}}')
+    code = "import sys; from coldspan_console.cli import main; sys.exit(main())"
+    words = ["-P", "Stage=prod", "--env-vars", "vars.json", "--env", "C=line", "--black-box"]
+    command = [sys.executable, "-c", code, "local", "--port", "0", "--json", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            listening = json.loads(process.stdout.readline())
+            done = client_of(listening["address"]).invoke(FunctionName="Told", Payload=b"{}")
+            told = json.load(done["Payload"])
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert told[:3] == ["prod", "file", "line"]
+    assert "coldspan-blackbox" in told

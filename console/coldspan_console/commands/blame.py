@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coldspan_console.commands.run import _declared
+from coldspan_console.commands import choosing
 from coldspan_console.output import ANSWER_IS_NO, DONE, WRONG_USE, ConsoleError, Output, json_option
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from coldspan_console.blame.subject import Subject
     from coldspan_console.project import Declared
 
-REGION = "eu-west-1"
 EPILOG = """\b
 Examples:
   coldspan blame                                  the template's only function
@@ -46,8 +44,9 @@ Examples:
 @click.option("--diff", is_flag=True, help="Show the changes to the code that were measured.")
 @click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
 @click.option("--handler", help="FILE.FUNCTION, over the template's.")
-@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable for the function.")
-@click.option("--aws", help="moto (its server, with the template's resources), a URL, or none. [$AWS_ENDPOINT_URL]")
+@choosing.variable_options
+@click.option("--aws", help=choosing.AWS_HELP)
+@click.option("--region", default="eu-west-1", show_default=True)
 @click.option("--python", help="The interpreter. [the project's .venv, or the runtime's version]")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
 @json_option
@@ -61,17 +60,14 @@ def command(function: "str | None", output: Output, **options: Any) -> int:
     from coldspan_console.blame import budget as budgeting
     from coldspan_console.blame import picture
     from coldspan_console.blame.coldstart import InitFailedError, not_started
-    from coldspan_console.running import aws
     from coldspan_console.running.prepared import prepare
 
     budgets = [budgeting.parse(text) for text in options["budgets"]]
     _check(budgets, options)
-    project, declared = _declared(function, {**options, "parameters": {}, "region": REGION})
+    project, declared = choosing.chosen(function, options)
     root = project.root if project is not None else Path.cwd()
     with contextlib.ExitStack() as stack:
-        word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
-        address = stack.enter_context(aws.endpoint(word, project, REGION, output))
-        wishes = dataclasses.replace(_wishes(options), aws_endpoint=address)
+        wishes = _wishes(options, declared, choosing.aws_of(options, project, output, stack))
         prepared = stack.enter_context(prepare(declared, wishes, output))
         for note in prepared.notes:
             output.note(note)
@@ -108,15 +104,12 @@ def _check(budgets: "list[Budget]", options: "dict[str, Any]") -> None:
         raise ConsoleError("--what-if and --no-what-if exclude each other", exit_code=WRONG_USE)
 
 
-def _wishes(options: "dict[str, Any]") -> Any:
+def _wishes(options: "dict[str, Any]", declared: "Declared", aws: "dict[str, Any]") -> Any:
     from coldspan_console.running.prepared import Wishes
 
-    pairs = [value.partition("=") for value in options["environment"]]
-    if wrong := next((name for name, equals, _ in pairs if not equals or not name), None):
-        raise ConsoleError(f"{wrong!r} is not NAME=VALUE", where="--env", exit_code=WRONG_USE)
     return Wishes(
         python=options["python"], install=options["install"], handler=options["handler"],
-        environment={name: value for name, _, value in pairs}, init_type="on-demand",
+        environment=choosing.variables(options, declared), init_type="on-demand", **aws,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """`coldspan local`: the Lambda API on this machine."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
+from coldspan_console.commands import choosing
 from coldspan_console.output import DONE, ConsoleError, Output, json_option
 
 if TYPE_CHECKING:
@@ -42,10 +44,12 @@ COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 @click.option("--retry-delay", type=click.FloatRange(0, 600), default=1, show_default=True,
               help="Seconds before the first retry of an asynchronous invocation; twice that before the second. "
                    "The service waits 60.")  # fmt: skip
-@click.option("--aws", help="moto (its server, with the template's resources), a URL, or none. [$AWS_ENDPOINT_URL]")
+@choosing.variable_options
+@click.option("--aws", help=choosing.AWS_HELP)
 @click.option("--region", default="eu-west-1", show_default=True)
 @click.option("--python", help="The interpreter. [the project's .venv, or the runtime's version]")
 @click.option("--layer/--no-layer", default=True, help="Add the recorder where the template does not. [yes]")
+@click.option("--black-box", is_flag=True, help="Add the second layer, too.")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
 @click.option("--store", type=click.Path(path_type=Path), help="The store's file. [.coldspan/store.db]")
 @json_option
@@ -56,25 +60,28 @@ def command(functions: "tuple[str, ...]", output: Output, **options: Any) -> int
     polled where --aws names an endpoint. What the functions record goes into the store, and is shown as it comes.
     """
     from coldspan_console.project import Project
-    from coldspan_console.running import aws
     from coldspan_console.running.prepared import Wishes
     from coldspan_console.serving.served import Served
     from coldspan_console.store import Store
 
-    project = Project.load(options["template"], region=options["region"])
+    project = Project.load(options["template"], parameters=options["parameters"], region=options["region"])
+    if project.missing_parameters:
+        output.note(f"parameters without a value: {', '.join(project.missing_parameters)} (-P NAME=VALUE)")
     chosen = [project.function(name) for name in functions] or project.runnable
     if not chosen:
         project.function()  # which says why there is none
     stopped = threading.Event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_stopping(stopped))
-        word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
-        address = stack.enter_context(aws.endpoint(word, project, options["region"], output))
         wishes = Wishes(
-            python=options["python"], layer=options["layer"], install=options["install"], aws_endpoint=address,
-            region=options["region"],
+            python=options["python"], layer=options["layer"], black_box=options["black_box"],
+            install=options["install"], **choosing.aws_of(options, project, output, stack),
         )  # fmt: skip
-        prepared = [stack.enter_context(_prepared(each, wishes, output)) for each in chosen]
+        address = wishes.aws_endpoint
+        prepared = []
+        for each in chosen:
+            own = dataclasses.replace(wishes, environment=choosing.variables(options, each))
+            prepared.append(stack.enter_context(_prepared(each, own, output)))
         place = options["store"] or (
             None if os.environ.get("COLDSPAN_STORE") else project.root / ".coldspan" / "store.db"
         )

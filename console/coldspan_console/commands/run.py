@@ -2,20 +2,19 @@
 
 import contextlib
 import dataclasses
-import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coldspan_console.output import ANSWER_IS_NO, BAD_INPUT, DONE, ConsoleError, Output, json_option
+from coldspan_console.commands import choosing
+from coldspan_console.output import ANSWER_IS_NO, DONE, ConsoleError, Output, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coldspan_console.project import Declared, Project
+    from coldspan_console.project import Declared
     from coldspan_console.running.prepared import Wishes
     from coldspan_console.running.runs import Ran
 
@@ -36,16 +35,6 @@ INIT_TYPES = {
 KEPT = "coldspan show {} · coldspan report"
 
 
-def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...]") -> "dict[str, str]":
-    found = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE", param=parameter)
-        found[name] = text
-    return found
-
-
 @click.command(epilog=EPILOG)
 @click.argument("function", required=False)
 @click.option(
@@ -56,11 +45,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...
 @click.option("--concurrency", type=click.IntRange(1, 200), default=1, show_default=True, help="How many at once.")
 @click.option("--watch", is_flag=True, help="Run again when code, template or event changes.")
 @click.option("-t", "--template", type=click.Path(path_type=Path), help="The template, or its folder. [here or above]")
-@click.option("-P", "--parameter", "parameters", multiple=True, callback=_pairs, help="NAME=VALUE of the template.")
-@click.option("--env", "environment", multiple=True, callback=_pairs, help="NAME=VALUE for the function.")
-@click.option(
-    "--env-vars", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables, as sam has them."
-)
+@choosing.variable_options
 @click.option("--handler", help="FILE.FUNCTION, over the template's.")
 @click.option("--timeout", type=click.FloatRange(0.001, 900), help="Seconds, over the template's.")
 @click.option("--memory", type=click.IntRange(128, 10_240), help="MB, over the template's.")
@@ -68,11 +53,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...
 @click.option("--layer/--no-layer", default=True, help="Add the recorder where the template does not. [yes]")
 @click.option("--black-box", is_flag=True, help="Add the second layer, too.")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
-@click.option(
-    "--aws",
-    help="moto (its server, with the template's resources), account (this shell's), a URL, or none. "
-    "[$AWS_ENDPOINT_URL]",
-)
+@click.option("--aws", help=choosing.AWS_HELP)
 @click.option("--region", default="eu-west-1", show_default=True)
 @click.option("--tenant", help="The tenant id of the invocations.")
 @click.option("--cold", is_flag=True, help="A new environment for each invocation.")
@@ -89,19 +70,13 @@ def command(function: "str | None", output: Output, **options: Any) -> int:
     FUNCTION is a function of the template (its logical id or name), a folder with a handler, or a handler such as
     app.handler. Without Docker and without an account: the real runtime client, with the layers where Lambda has them.
     """
-    project, declared = _declared(function, options)
+    project, declared = choosing.chosen(function, options)
     wishes = _wishes(declared, options)
     if project is not None and project.missing_parameters:
         output.note(f"parameters without a value: {', '.join(project.missing_parameters)} (-P NAME=VALUE)")
     root = project.root if project is not None else Path.cwd()
     with contextlib.ExitStack() as stack:
-        from coldspan_console.running import aws
-
-        word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
-        address = stack.enter_context(aws.endpoint(word, project, options["region"], output))
-        wishes = dataclasses.replace(wishes, aws_endpoint=address)
-        if word == aws.ACCOUNT:
-            wishes = dataclasses.replace(wishes, credentials=aws.credentials())
+        wishes = dataclasses.replace(wishes, **choosing.aws_of(options, project, output, stack))
         if options["watch"]:
             from coldspan_console.running.watching import watch
 
@@ -126,7 +101,7 @@ def _once(
     from coldspan_console.store import Store
 
     if declared is None:  # again: the template may have changed
-        _, declared = _declared(name, options)
+        _, declared = choosing.chosen(name, options)
     names = (declared.logical_id, declared.name, declared.code.name)
     events = reading.read(options["events"], options["payload"], root, names)
     events = [event for event in events for _ in range(options["count"])]
@@ -158,7 +133,8 @@ def _once(
         {"function": declared.logical_id, "invocations": [each.as_json() for each in ran], "summary": figures}, shown
     )
     failed = any(each.failed for each in ran)
-    if advice := reasons.advice(prepared, ran) or (reading.advice(events, root) if failed else ""):
+    raised = any(each.outcome.status == "error" for each in ran)
+    if advice := reasons.advice(prepared, ran) or (reading.advice(events, root) if raised else ""):
         output.note(advice)
     if not output.as_json:
         last = ran[-1].outcome.request_id
@@ -172,74 +148,18 @@ def _worst(ran: "list[Ran]", count: int) -> "Iterator[Ran]":
     yield from [ran[0], *rest[: count - 1]]
 
 
-def _declared(name: "str | None", options: "dict[str, Any]") -> "tuple[Project | None, Declared]":
-    from coldspan_console.project import Project
-    from coldspan_console.project.template import find
-    from coldspan_console.running.prepared import folder_of
-
-    if find(options["template"]) is not None:
-        project = Project.load(options["template"], parameters=options["parameters"], region=options["region"])
-        known = {word for each in project.functions.values() for word in (each.logical_id, each.name)}
-        if name in known or name is None or folder_of_word(name) is None:
-            if name is None and not options["template"] and sys.stdin.isatty() and len(project.runnable) > 1:
-                names = [each.logical_id for each in project.runnable]
-                name = click.prompt("which function?", type=click.Choice(names), err=True)
-            return project, project.function(name)
-    elif options["template"] is not None:
-        raise ConsoleError("no template", where=str(options["template"]), exit_code=BAD_INPUT)
-    if name is None:
-        alone = folder_of(".", options["handler"]) if any(Path.cwd().glob("*.py")) else None
-        if alone is None:
-            Project.load(None)  # which says what is missing
-        return None, alone  # type: ignore[return-value]
-    found = folder_of(name, options["handler"])
-    if found is None:
-        todo = "name a folder with a handler, a handler such as app.handler, or make a template.yaml"
-        raise ConsoleError(f"no function, folder or handler {name}", where=str(Path.cwd()), todo=todo)
-    return None, found
-
-
-def folder_of_word(name: str) -> "Path | None":
-    """The folder or file that a word names, where it is one."""
-    place = Path(name)
-    if place.is_dir():
-        return place
-    module, dot, _ = name.rpartition(".")
-    file = Path(module.replace(".", "/") + ".py")
-    return file if dot and file.is_file() else None
-
-
 def _wishes(declared: "Declared", options: "dict[str, Any]") -> "Wishes":
     from coldspan_console.running.prepared import Wishes
 
-    environment = dict(options["environment"])
-    if options["env_vars"] is not None:
-        environment = {**_env_vars(options["env_vars"], declared), **environment}
     asked = [init_type for name, init_type in INIT_TYPES.items() if options[name]]
     if len(asked) > 1:
         raise click.UsageError(f"only one of {', '.join('--' + name for name in INIT_TYPES)} at a time")
     return Wishes(
         python=options["python"], layer=options["layer"], black_box=options["black_box"], install=options["install"],
-        environment=environment, handler=options["handler"], memory_mb=options["memory"], timeout_s=options["timeout"],
+        environment=choosing.variables(options, declared), handler=options["handler"], memory_mb=options["memory"],
+        timeout_s=options["timeout"],
         init_type=asked[0] if asked else None, max_concurrency=options["managed"],
-        region=options["region"],
     )  # fmt: skip
-
-
-def _env_vars(file: Path, declared: "Declared") -> "dict[str, str]":
-    """Sam's file: {"Parameters": {...}, "FunctionName": {...}}."""
-    try:
-        told = json.loads(file.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConsoleError(f"is no JSON: {error.msg}", where=f"{file}:{error.lineno}:{error.colno}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConsoleError(f"cannot be read: {error}", where=str(file)) from None
-    try:
-        found = {**told.get("Parameters", {}), **told.get(declared.name, {}), **told.get(declared.logical_id, {})}
-        return {name: str(value) for name, value in found.items()}
-    except (AttributeError, TypeError):
-        todo = 'it is {"FunctionName": {"NAME": "VALUE"}}, or {"Parameters": {"NAME": "VALUE"}} for all'
-        raise ConsoleError("no variables as sam has them", where=str(file), todo=todo) from None
 
 
 def _store_of(root: Path) -> "Path | None":

@@ -1,8 +1,6 @@
 """Functions in an account as the doctor looks at them. What may not be asked is a note, and stops nothing."""
 
 import re
-import shutil
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coldspan_console.account import functions as reading
 from coldspan_console.account import layers as versions
 from coldspan_console.account import loggroups
+from coldspan_console.account.download import fetch
 from coldspan_console.account.functions import Function
 from coldspan_console.account.session import told
 from coldspan_console.doctor import examination, sampling
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from coldspan_console.account.session import Account
 
 Found = TypeVar("Found")
-MOST_BYTES = versions.MOST_BYTES  # of a zip; what is larger unzipped Lambda does not take either
 
 
 class Examiner:
@@ -107,19 +105,7 @@ class Examiner:
 
     def _download(self, location: str, name: str) -> Path:
         assert self.downloads is not None  # noqa: S101  # its callers have looked
-        if not location.startswith(("https://", "http://")):
-            raise ConsoleError(
-                "its address was not given", where=name, todo="lambda:GetFunction, lambda:GetLayerVersion"
-            )
-        path = self.downloads / (re.sub(r"\W+", "-", name) + ".zip")
-        try:
-            with urllib.request.urlopen(location, timeout=60) as answer, path.open("wb") as made:  # noqa: S310 - http(s)
-                if int(answer.headers.get("Content-Length") or 0) > MOST_BYTES:
-                    raise ConsoleError("it is too large", where=name)
-                shutil.copyfileobj(answer, made)
-        except OSError as error:
-            raise ConsoleError(f"it could not be fetched: {error}", where=name, todo="run it again") from None
-        return path
+        return fetch(location, self.downloads / (re.sub(r"\W+", "-", name) + ".zip"), name)
 
     def _around(self, function: Function, found: "list[Finding]") -> Surroundings:
         group = function.log_group

@@ -87,7 +87,8 @@ def _examine(
             yield from compiled.examine(where, whose, there[layer], declared.architecture, declared.runtime)
         elif (layer in why or without) and not kind_of(layer.name):
             todo = "coldspan doctor NAME --account --contents looks into it"
-            yield Finding("CS301", NOTE, f"{whose} could not be looked at: {why.get(layer, without)}", where, todo)
+            text = why.get(layer) or layer.problem or without
+            yield Finding("CS301", NOTE, f"{whose} could not be looked at: {text}", where, todo)
     source = code is not None and code.is_dir() and not declared.built and not declared.inline_code
     yield from _packages(declared, own, there, source=source)
 

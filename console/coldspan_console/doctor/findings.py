@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from coldspan.boot.settings import Settings
 from coldspan_console.account import vendors
+from coldspan_console.project.project import PYTHONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,9 @@ def examine(declared: "Declared", *, has_recorder: bool) -> "Iterator[Finding]":
     """Everything that the declaration of a function tells. `has_recorder`: whether one of its layers is ours."""
     where, variables = declared.logical_id, declared.environment
     if declared.problem:
-        yield Finding("CS100", NOTE, f"not examined: {declared.problem}", where, "nothing, if it is no Python function")
+        other = declared.runtime.startswith("python") and declared.runtime not in PYTHONS
+        todo = f"set Runtime to one of {', '.join(PYTHONS)}" if other else "nothing, if it is no Python function"
+        yield Finding("CS100", NOTE, f"not examined: {declared.problem}", where, todo)
         return
     if not has_recorder:
         todo = "add the layer, or coldspan attach; `coldspan run` adds it by itself"

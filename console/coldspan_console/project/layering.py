@@ -17,13 +17,14 @@ class Layer:
     """A layer that a function names. `folder` is None where it is an ARN, which is not on this machine.
 
     `build_method` is how its folder becomes what is mounted: "makefile", "python3.13", or "" when it is that already.
-    Empty `architectures` mean that it says nothing.
+    Empty `architectures` mean that it says nothing. `problem` is why a layer of the template has no folder.
     """
 
     name: str
     folder: "Path | None" = None
     build_method: str = ""
     architectures: "tuple[str, ...]" = ()
+    problem: str = ""
 
 
 def layers_of(named: Any, resources: "dict[str, Any]", root: Path, made: "Built") -> "Iterator[Layer]":
@@ -50,9 +51,11 @@ def _layer(key: str, resource: "dict[str, Any]", root: Path, made: "Built") -> L
     metadata = resource.get("Metadata") if isinstance(resource.get("Metadata"), dict) else {}
     asset = metadata.get("aws:asset:path")  # as the CDK writes it
     source = content if isinstance(content, str) else asset
-    here = (root / source).resolve() if isinstance(source, str) else None
+    named = isinstance(source, str) and not source.startswith(("s3:", "https:"))
+    here = (root / source).resolve() if named else None
     if key in made.folders and (here is None or not made.is_older(here)):
         return Layer(key, made.folders[key], "", architectures)
     if here is not None and here.exists():
         return Layer(key, here, str(metadata.get("BuildMethod") or ""), architectures)
-    return Layer(key, None, "", architectures)
+    problem = "its content is in S3, and not on this machine" if here is None else f"its content is missing: {here}"
+    return Layer(key, None, "", architectures, problem)

@@ -35,12 +35,15 @@ def read(words: "tuple[str, ...]", payload: "str | None", root: Path, names: "tu
 
 
 def advice(events: "list[Event]", root: Path) -> str:
-    """What could be sent instead of an event that nobody chose, where the project has events; else ""."""
-    folder = root / "events"
-    if any(event.name != EMPTY for event in events) or not folder.is_dir():
+    """What could be sent instead of an event that nobody chose; "" where one was chosen."""
+    if any(event.name != EMPTY for event in events):
         return ""
-    known = sorted(os.path.relpath(file) for file in folder.rglob("*.json"))
-    return f"the event was {{}}; the project has others: -e {known[0]}" if known else ""
+    places = [*sorted((root / "events").rglob("*.json")), *sorted(root.glob("*event*.json"))]
+    if places:
+        return f"the event was {{}}; the project has others: -e {os.path.relpath(places[0])}"
+    return (
+        "the event was {}: -e FILE gives another, or --payload TEXT; `sam local generate-event` has some to begin with"
+    )
 
 
 def _paths(word: str, root: Path, names: "tuple[str, ...]") -> "list[Path]":

@@ -14,11 +14,12 @@ from coldspan_console import layers
 from coldspan_console.output import BAD_INPUT, MISSING, ConsoleError
 from coldspan_console.platform.function import ACCOUNT, Function
 from coldspan_console.platform.sandbox import compose_opt
-from coldspan_console.running import interpreter
+from coldspan_console.running import interpreter, remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from coldspan_console.account.session import Account
     from coldspan_console.output import Output
     from coldspan_console.project import Declared
     from coldspan_console.running.interpreter import Interpreter
@@ -42,6 +43,7 @@ class Wishes:
     init_type: "str | None" = None
     max_concurrency: "int | None" = None
     aws_endpoint: "str | None" = None
+    account: "Account | None" = None  # from which layers may be brought
     credentials: "Mapping[str, str]" = field(default_factory=lambda: DUMMY)  # variables
     region: str = "eu-west-1"
 
@@ -122,10 +124,14 @@ def _layers(
     found: list[Path] = []
     with output.progress("building layers"):
         for layer in declared.layers:
-            folder = layers.local(layer, python.runtime, install)
-            if folder is None:
-                notes.append(f"layer {layer.name} is not on this machine, and is left out")
-            else:
+            folder, note = layers.local(layer, python.runtime, install), ""
+            if layer.problem:
+                note = f"layer {layer.name} is left out: {layer.problem}"
+            elif folder is None:
+                folder, note = remote.folder(layer.name, python, wishes.account, install=wishes.install)
+            if note:
+                notes.append(note)
+            if folder is not None:
                 found.append(folder)
         if wishes.layer and not any(layers.is_ours(folder) for folder in found):
             found.append(layers.ours(layers.RECORDER))

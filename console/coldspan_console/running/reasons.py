@@ -1,5 +1,7 @@
 """Why no record came, and why calls to AWS failed, as far as that can be known here."""
 
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from coldspan.boot.settings import Settings
@@ -15,6 +17,7 @@ NO_ACCOUNT = {
     "NotAuthorizedException", "PartialCredentialsError", "ProxyConnectionError", "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }  # fmt: skip
+MISSING = re.compile(rb"No module named '([\w.]+)'")
 
 
 def of_no_record(prepared: "Prepared", ran: "Ran") -> str:
@@ -38,9 +41,12 @@ def of_no_record(prepared: "Prepared", ran: "Ran") -> str:
 
 
 def advice(prepared: "Prepared", ran: "list[Ran]") -> str:
-    """What to do where the handler was `async def`, or calls to AWS had no account or network; "" where none was so."""
+    """What to do where the handler was `async def`, a package is missing, or AWS was not to be had; "" for all else."""
     if any(b"Object of type coroutine is not JSON serializable" in each.outcome.body for each in ran):
         return "the runtime does not await async def handlers: --env COLDSPAN_ASYNC_HANDLER=true drives them"
+    for each in ran:
+        if each.outcome.error_type == "Runtime.ImportModuleError" and (missing := MISSING.search(each.outcome.body)):
+            return _of_missing(prepared, missing[1].decode())
     if "AWS_ENDPOINT_URL" in prepared.function.environment:
         return ""
     for each in ran:
@@ -50,6 +56,15 @@ def advice(prepared: "Prepared", ran: "list[Ran]") -> str:
                 what = f"{call.get('tool')} {call.get('operation')} found no AWS account here"
                 return f"{what}: --aws moto gives the function one that is made up, --aws account this shell's"
     return ""
+
+
+def _of_missing(prepared: "Prepared", name: str) -> str:
+    what = f"{name.partition('.')[0]} is neither in the code nor in a layer that is here"
+    if prepared.declared.built:
+        return f"{what}: name its package in requirements.txt, and run `sam build` again"
+    file = prepared.declared.code / "requirements.txt"
+    where = os.path.relpath(file) + ("" if file.is_file() else " (there is none yet)")
+    return f"{what}: name its package in {where}, or take a Python that has it (--python)"
 
 
 def _wants_account(call: "dict[str, Any]") -> bool:
