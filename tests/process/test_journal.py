@@ -527,6 +527,59 @@ def test_a_function_that_empties_tmp_loses_what_it_deleted_and_no_more(program, 
     assert [call["tool"] for call in run.records[0]["calls"]] == ["last"]
 
 
+def test_a_function_that_empties_tmp_is_told_of_when_it_is_killed_in_the_same_invocation(program):
+    """Many empty /tmp first of all, in each invocation: none of theirs had a journal when it was killed."""
+    text = """
+    import shutil, threading
+    def handler(event, context):
+        for _ in range(40):
+            with coldspan.call("before", "op"):
+                pass
+        with coldspan.call("around", "op"):
+            shutil.rmtree(os.environ["COLDSPAN_JOURNAL_DIR"])
+            for _ in range(2000):
+                journal = start.seam.scope.journal
+                if journal is not None and not journal.lost and os.path.exists(journal.path):
+                    break
+                threading.Event().wait(0.01)
+            threading.Event().wait(0.1)
+            with coldspan.call("after", "op"):
+                pass
+            with coldspan.call("last", "op"):
+                os.kill(os.getpid(), 9)
+    invoke(lambda event, context: "fine")
+    invoke(handler, left_ms=60000)
+    """
+    run = program(text)
+    assert run.code == -9
+    run = fine(program(GOOD))
+    assert dead_ones(run) == {"r2": "crash"}
+    (record,) = [record for record in run.records if record["outcome"] == "crash"]
+    told = {(call["tool"], call["status"]) for call in record["calls"]}
+    assert told == {("before", "ok"), ("around", "in_flight"), ("after", "ok"), ("last", "in_flight")}
+    assert (record["Calls"], record["calls_overwritten"]) == (35, 8)
+
+
+def test_what_is_open_is_kept_however_many_calls_come_after_it(program):
+    """The one call that explains the kill was the first to be overwritten."""
+    text = """
+    def handler(event, context):
+        with coldspan.call("stuck", "op"):
+            for _ in range(500):
+                with coldspan.call("later", "op"):
+                    pass
+            os.kill(os.getpid(), 9)
+    invoke(handler)
+    """
+    assert program(text).code == -9
+    run = fine(program(GOOD))
+    (record,) = [record for record in run.records if record["outcome"] == "crash"]
+    (stuck,) = [call for call in record["calls"] if call["status"] == "in_flight"]
+    assert stuck["tool"] == "stuck"
+    assert {call["parent_id"] for call in record["calls"] if call["tool"] == "later"} == {stuck["span_id"]}
+    assert record["Calls"] + record["calls_overwritten"] == 501
+
+
 def test_a_function_that_closes_every_descriptor_keeps_its_own_files(program, folder):
     """What it opens next has our descriptors' numbers: nothing of ours may write there, nor close it."""
     text = """

@@ -159,14 +159,14 @@ def test_calls_that_have_no_room_are_counted_exactly(recording, calls, ended):
 
 
 @pytest.mark.parametrize("changes", [{"http_status": 200}, {"cause": "error", "error_type": "Broken", "items": 3}])
-def test_a_call_that_ends_after_its_cell_was_taken_has_a_new_one(recording, changes):
-    """The call around everything is the one that explains the invocation."""
+def test_a_call_that_is_open_keeps_its_cell(recording, changes):
+    """The call around everything is the one that explains the invocation, and was the first to be overwritten."""
     begun = recording.begin()
     outer = recording.scope.begin(USER, "outer", "op")
     for _ in range(2 * ROOM):
         recording.call()
     (told,) = recording.read().invocations
-    assert (outer.span_id in told.invocation.open, told.overwritten) == (False, ROOM + 1)
+    assert (outer.span_id in told.invocation.open, told.overwritten) == (True, ROOM + 1)
     for name, value in changes.items():
         setattr(outer, name, value)
     recording.scope.end(outer)
@@ -181,6 +181,40 @@ def test_a_call_that_ends_after_its_cell_was_taken_has_a_new_one(recording, chan
     assert [told.overwritten for told in recording.read().invocations] == [2 * ROOM + 1, 5]
     recording.end(later, "error")
     assert [told.overwritten for told in recording.read().invocations] == [2 * ROOM + 1, 5]
+
+
+def test_a_call_that_an_invocation_left_open_is_in_nobodys_way(recording):
+    """A stream that is never read to its end would take a cell for good."""
+    for each in range(ROOM):
+        begun = recording.begin(f"r{each}")
+        recording.scope.begin(USER, "left", "open")
+        recording.end(begun)
+    recording.begin("last")
+    made = [recording.call() for _ in range(ROOM)]
+    told = recording.read().invocations[-1]
+    assert [call.span_id for call in told.invocation.calls] == [call.span_id for call in made]
+    assert told.overwritten == 0
+
+
+@pytest.mark.parametrize("changes", [{"http_status": 200}, {"cause": "error", "error_type": "Broken", "items": 3}])
+def test_a_call_that_ends_after_its_cell_was_taken_has_a_new_one(recording, changes):
+    """So very many are open at once that the oldest have to go."""
+    recording.begin()
+    outer = recording.scope.begin(USER, "outer", "op")
+    beside = []
+    for _ in range(3 * ROOM):
+        beside.append(recording.scope.begin(USER, "beside", "op"))
+        recording.scope.current.set(outer)
+    (told,) = recording.read().invocations
+    assert outer.span_id not in told.invocation.open
+    assert told.overwritten == 3 * ROOM + 1 - len(told.invocation.open)
+    for name, value in changes.items():
+        setattr(outer, name, value)
+    recording.scope.end(outer)
+    (told,) = recording.read().invocations
+    (found,) = [call for call in told.invocation.calls if call.span_id == outer.span_id]
+    assert facts(found) == facts(outer)
+    assert told.overwritten == 3 * ROOM + 1 - len(told.invocation.open) - 1
 
 
 def test_a_cell_keeps_nothing_of_the_call_that_had_it_before(recording):

@@ -6,10 +6,13 @@ from time import monotonic_ns
 from coldspan.core.buffer import raised_by_signal
 from coldspan.core.cells import SUFFIX
 
+ENDED_CALLS = 32  # of an invocation that go into the next journal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coldspan.boot.seam import Seam
     from coldspan.boot.settings import Settings
+    from coldspan.core.record import Invocation
     from coldspan.drain.claims import Claimed
     from coldspan.hot.journal import Journal
     from coldspan.hot.scope import Scope
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
 def begin(seam: "Seam") -> None:
     """Open the environment's journal, or another when the last one has been deleted; greet the black box."""
     settings, scope = seam.settings, seam.scope
-    lost, scope.journal = scope.journal, None
+    lost = scope.journal
     if lost is not None:
+        if not _is_my_turn(lost):
+            return  # the watcher is about to
+        scope.journal = None
         lost.remove()
     if settings.export and seam.blackbox is None:
         from coldspan.drain.blackbox import BlackBox
@@ -31,6 +37,46 @@ def begin(seam: "Seam") -> None:
         seam.dead += dead
     if seam.watcher is not None:
         seam.watcher.journal = scope.journal
+
+
+def again(seam: "Seam") -> None:
+    """Open another while an invocation runs, on the watcher's thread: a function that empties /tmp may yet be killed.
+
+    Not while the folder is there, for whoever deletes its files may be about to delete it, and would find it full.
+    """
+    scope, watcher = seam.scope, seam.watcher
+    lost = scope.journal
+    if lost is None or not lost.lost or os.path.lexists(seam.settings.journal_dir) or not _is_my_turn(lost):
+        return
+    _, made, _ = open_journal(seam.settings, scope, lost.serial)
+    running = list(seam.live_by_id.values())
+    if made is not None:
+        for invocation in running:
+            made.begin(invocation)
+    scope.journal = made
+    if watcher is not None:
+        watcher.journal, watcher.replaced = made, lost
+    if made is not None:
+        for invocation in running:
+            _go_on(made, invocation)
+
+
+def _go_on(journal: "Journal", invocation: "Invocation") -> None:
+    """Write what has happened in an invocation until now. What its own threads write meanwhile may be there twice."""
+    if invocation.trigger:
+        journal.describe(invocation, invocation.trigger)
+    journal.calls += max(0, len(invocation.calls) - ENDED_CALLS)
+    for call in (*invocation.calls[-ENDED_CALLS:], *invocation.open.copy().values()):
+        journal.call_begun(call)
+        if call.end_ns:
+            journal.call_ended(call)
+
+
+def _is_my_turn(lost: "Journal") -> bool:
+    try:
+        return lost.turn.pop()
+    except IndexError:
+        return False
 
 
 def open_journal(settings: "Settings", scope: "Scope", serial: int = 0) -> "tuple[list[Claimed], Journal | None, bool]":

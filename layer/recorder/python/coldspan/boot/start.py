@@ -126,8 +126,14 @@ def _watch(running: "Seam", invocation: "Invocation") -> None:
 
         return LastWords(running, lambda: _load_drain(running)).tell
 
+    def again() -> None:
+        from coldspan.boot import journals
+
+        journals.again(running)
+
     first = running.watcher is None
     running.watcher = Watcher(running.scope, live, running.scope.journal, load, start_new_thread, allocate_lock)
+    running.watcher.again = running.buffer.shielded(again)
     running.watcher.start(invocation, first)
     if running.closely:
         running.watch = running.watcher.at_once

@@ -20,7 +20,7 @@ WORD = 8
 LENGTH_BITS = 16  # of a word that has a length below, or a count
 LENGTH = (1 << LENGTH_BITS) - 1
 ALIVE, RSS = 512, 520
-AGAIN = 528  # how many cells are a second one of their call
+AGAIN = 528  # how many cells are a second one of their call, or were passed over
 
 # An invocation. Words:
 #   0-5   commit (serial and length of the text), calls begun before it, epoch ns, start ns, deadline ms, span id

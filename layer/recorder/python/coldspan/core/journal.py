@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("aws", "http", "user")
 _HEAD_FIELDS = 7
+_NEVER = bytes(WORD)
 
 
 class DeadInvocation:
@@ -146,6 +147,8 @@ def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") 
     owners = []
     for index in range(room):
         at = RING_AT + index * CELL_BYTES
+        if data[at : at + WORD] == _NEVER:  # most of a large one
+            continue
         words = _words(data, at, cells.CELL_WORDS)
         number = words[0]
         names = data[at + cells.CELL_TEXT : at + cells.CELL_TEXT + cells.CELL_TEXT_BYTES].partition(b"\n")
@@ -156,9 +159,10 @@ def _read_calls(data: bytes, room: int, by_serial: "dict[int, DeadInvocation]") 
         each = by_serial.get(words[1])
         if each is not None:
             found.append((number, words[3], _call(each.invocation, words, fields, _read_failure(data, at, words[7]))))
-    found.sort(key=lambda entry: entry[0])
     nodes: "dict[int, Call | Invocation]" = {each.invocation.span_id: each.invocation for each in by_serial.values()}
-    found = [entry for entry in found if nodes.setdefault(entry[2].span_id, entry[2]) is entry[2]]  # an id is one call
+    found.sort(key=lambda entry: not entry[2].end_ns)  # an id is one call, and one that has ended goes first
+    found = [entry for entry in found if nodes.setdefault(entry[2].span_id, entry[2]) is entry[2]]
+    found.sort(key=lambda entry: entry[0])
     for _, parent_id, call in found:
         call.parent = nodes.get(parent_id, call.owner)
         if call.end_ns:

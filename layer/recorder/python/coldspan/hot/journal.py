@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Cell = tuple[memoryview, slice, int]  # its words, its text and the text of its failure
 
 _NAMES_KEPT = 256
+_PASSED_OVER = 16
 _abandoned: "list[mmap]" = []
 
 
@@ -30,13 +31,13 @@ class Journal:
 
     `begin`, `describe`, `end`, `forget`, `call_begun` and `call_ended` are its steps, each guarded: a fault in one
     costs a count, and never the record that is being made. `lost` says that the file has been deleted, as functions do
-    that empty /tmp.
+    that empty /tmp; who then takes what is in `turn` opens another in its place.
     """
 
     __slots__ = (
         "_again", "_fault_at", "_file", "_map", "_named", "_names", "_ring", "_room", "_slots", "_stacks_at",
         "_triggers", "_words", "begin", "call_begun", "call_ended", "calls", "describe", "end", "fd", "forget", "lost",
-        "path", "serial",
+        "path", "serial", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,7 @@ class Journal:
         self.serial = serial
         self.calls = self._again = self._named = 0
         self.lost = False
+        self.turn = [True]  # one pop() of two threads gets it
         self.begin, self.describe = shielded(self.write_begin), shielded(self.write_trigger)
         self.end, self.forget = shielded(self.write_end), shielded(self.write_told)
         self.call_begun, self.call_ended = shielded(self.write_call_begun), shielded(self.write_call_ended)
@@ -165,6 +167,8 @@ class Journal:
             names = self._name(call)
         number = self.calls = self.calls + 1  # at once, for nothing is called in between: threads share no cell
         words, text, _ = self._ring[number % self._room] or self._cell(number % self._room)
+        if words[0] and not words[5] and words[1] == call.owner.serial:
+            number, words, text = self._pass_over(call.owner.serial)
         words[0] = 0
         words[1] = call.owner.serial
         words[2] = call.span_id
@@ -173,6 +177,20 @@ class Journal:
         words[5] = 0
         self._map[text] = names
         words[0] = call.serial = number
+
+    def _pass_over(self, serial: int) -> "tuple[int, memoryview, slice]":
+        """A cell behind those of calls of an invocation that are still open: they are what a kill is explained by.
+
+        Where very many are open at once the oldest of them goes after all.
+        """
+        for _ in range(_PASSED_OVER):
+            self._again += 1
+            self._words[cells.AGAIN >> 3] = self._again
+            number = self.calls = self.calls + 1
+            words, text, _ = self._ring[number % self._room] or self._cell(number % self._room)
+            if not words[0] or words[5] or words[1] != serial:
+                break
+        return number, words, text
 
     def write_call_ended(self, call: "Call") -> None:
         """The call has ended: told in the place of its beginning, or in a new one when that has been taken."""

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
         lost: bool  # somebody has deleted the file
 
+        def drop(self) -> None:
+            """Let go of it."""
+
         def take_stacks(self, serial: int, text: bytes) -> None:
             """Keep the stacks, in the format of core.stacks; b"" when the invocation has ended after all."""
 
@@ -61,9 +64,9 @@ class Watcher:
     """
 
     __slots__ = (
-        "armed_ns", "at_once", "clock", "done", "drop", "ended", "holds_for", "ident", "is_started", "is_stopping",
-        "journal", "live", "load", "loaded", "look_ns", "new_lock", "period_ns", "seen", "setting_ms", "start_thread",
-        "steps", "task", "tell", "wait_ns", "wake",
+        "again", "armed_ns", "at_once", "clock", "done", "drop", "ended", "holds_for", "ident", "is_started",
+        "is_stopping", "journal", "live", "load", "loaded", "look_ns", "new_lock", "period_ns", "replaced", "seen",
+        "setting_ms", "start_thread", "steps", "task", "tell", "wait_ns", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -80,9 +83,11 @@ class Watcher:
         self.drop = scope.buffer.drop
         self.live = live
         self.journal = journal
+        self.replaced: "Journal | None" = None  # a lost one, in which another thread may yet be writing
         shielded = scope.buffer.shielded
         self.at_once, self.ended = shielded(self._at_once), shielded(self._ended)
         self.load = shielded(load)
+        self.again: "Callable[[], None] | None" = None  # opens another journal, where that is safe
         self.steps = shielded(self._run), shielded(self._tick), shielded(self._stacks), shielded(self._arm)
         self.start_thread = start_thread
         self.new_lock = new_lock
@@ -152,6 +157,7 @@ class Watcher:
             timer.cancel()
             self.armed_ns = 0
             leaving += 1
+        self._drop_replaced()
         if self.is_started and self.ident != get_ident():
             if not self.is_stopping:
                 self.is_stopping = True
@@ -200,7 +206,10 @@ class Watcher:
         Four calls of the system, at each of which every busy thread of the handler may keep the interpreter for 5 ms.
         """
         journal, began = self.journal, self.clock()
+        self._drop_replaced()
         if journal is None:
+            if self.again is not None:
+                self.again()
             return
         if self.wait_ns < 2 * self.look_ns:
             self.look_ns //= 2
@@ -209,11 +218,16 @@ class Watcher:
             self._disarm()  # what has the descriptor's number now may be a file of the customer's
             self.journal = None
             self.drop("journal_deleted")
-            journal.lost = True  # at last: whoever sees it opens another, after this invocation
+            journal.lost = True  # at last: whoever sees it opens another, after this invocation or at a later look
         else:
             journal.sample_rss(rss_bytes())
         self.look_ns = self.clock() - began
         self.wait_ns = max(SHORTEST_WAIT_NS, self.wait_ns - self.look_ns)
+
+    def _drop_replaced(self) -> None:
+        replaced, self.replaced = self.replaced, None
+        if replaced is not None:
+            replaced.drop()
 
     def _attend(
         self, deadline_ns: int, margin_ns: int, whole_ns: int, invocation: "Invocation", was_seen: bool
