@@ -32,8 +32,8 @@ class Watching:
 
     def _write(self, line):
         self.written.append(json.loads(line))
-        (path,) = self.folder.glob("*.claimed")
-        self.journals.append([each.invocation.request_id for each in read(path.read_bytes()).invocations])
+        for path in self.folder.glob("*.claimed"):
+            self.journals.append([each.invocation.request_id for each in read(path.read_bytes()).invocations])
         return True
 
     def heard(self, kind, **record):
@@ -141,3 +141,59 @@ def test_a_kill_has_the_facts_of_the_function_as_every_record_has_promise_4(proc
     process.close()
     (record,) = watching.tell()
     assert (record["function_version"], record["memory_mb"]) == ("7", 512)
+
+
+# --- without a journal ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "outcome", "timeout"),
+    [
+        ("timeout", None, "timeout", 1),
+        ("timeout", "Sandbox.Timedout", "timeout", 1),
+        ("error", "Runtime.ExitError", "crash", 0),
+        ("failure", "Runtime.OutOfMemory", "out_of_memory", 0),
+    ],
+)
+def test_a_kill_that_no_journal_knows_is_told_by_the_platforms_word(watching, status, error_type, outcome, timeout):
+    """Killed before the recorder had seen the event, or with /tmp full: an alarm on Timeout would never ring."""
+    more = {"errorType": error_type} if error_type else {}
+    watching.heard("runtimeDone", requestId="r1", status=status, metrics={"durationMs": 2_000.5}, **more)
+    assert watching.tell() == []
+    for told in (1, 0):
+        assert watching.deaths.tell_unrecorded({"shutdown_reason": "failure"}) == told
+    (record,) = watching.written
+    assert (record["request_id"], record["outcome"], record["Timeout"]) == ("r1", outcome, timeout)
+    assert (record["Error"], record["Duration"], record["told_by"]) == (1, 2_000.5, "black_box")
+    assert (record["evidence"], record["shutdown_reason"]) == (["platform", "no_journal"], "failure")
+    assert record["platform"]["status"] == status
+    assert watching.exported == watching.written
+
+
+def test_what_a_journal_knows_or_the_process_has_told_itself_is_not_told_again(process, watching):
+    """An invocation that was killed after its record had left would be there twice."""
+    process.begin("r1")
+    told = process.begin("r2")
+    process.end(told)
+    process.journal.write_told(told.serial)
+    process.close()
+    for request_id in ("r1", "r2"):
+        watching.heard("runtimeDone", requestId=request_id, status="timeout", metrics={"durationMs": 100})
+    assert [record["request_id"] for record in watching.tell()] == ["r1"]
+    assert watching.deaths.tell_unrecorded() == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": "success"},
+        {"status": "error", "errorType": "Runtime.ImportModuleError"},
+        {"status": "error", "errorType": "ValueError"},
+        {"status": "timeout", "spans": [{"name": "responseLatency", "durationMs": 5, "start": "2026-11-26T00:00:00Z"}]},
+    ],
+    ids=str,
+)
+def test_what_has_answered_or_failed_by_itself_is_told_by_the_recorder(watching, said):
+    """A failed init and a handler's error have records; so has what was killed after its response."""
+    watching.heard("runtimeDone", requestId="r1", **said)
+    assert watching.deaths.tell_unrecorded() == 0

@@ -19,7 +19,7 @@ AT_ONCE, ROUNDS = 16, 8  # a Managed Instance has up to 64 workers
 class Deaths:
     """Watches the journals' folder. Whoever claims a journal tells it: this process, or the function's next init."""
 
-    __slots__ = ("_boot_id", "_counts", "_encoder", "_folder", "_lines", "_platform", "_settings")
+    __slots__ = ("_boot_id", "_counts", "_encoder", "_folder", "_lines", "_platform", "_settings", "empty_count")
 
     def __init__(self, settings: "Settings", lines: "Lines", platform: "PlatformFacts", counts: "Counts") -> None:
         self._settings = settings
@@ -28,6 +28,7 @@ class Deaths:
         self._platform = platform
         self._counts = counts
         self._boot_id = ""
+        self.empty_count = 0  # journals of dead processes in which no invocation was left to be told
         self._encoder: "Any" = None
 
     def pids(self) -> "list[int]":
@@ -79,6 +80,21 @@ class Deaths:
                 break
         return told
 
+    def tell_unrecorded(self, more: "dict[str, Any] | None" = None) -> int:
+        """Tell of invocations that the platform says were killed and that no journal has told; how many they were."""
+        left = [each for each in self._platform.requests.values() if each.died and not each.recorded]
+        for request in left:
+            from time import time_ns
+
+            from coldspan_blackbox.unrecorded import facts_of, invocation_of
+
+            request.recorded = True
+            made = invocation_of(request, time_ns() // 1_000_000)
+            lines = self._emf().invocation_lines(made, [], {**self._facts(), **facts_of(request), **(more or {})})
+            for line in lines:
+                self._lines.put(line)
+        return len(left)
+
     def _names(self) -> "list[str]":
         try:
             return posix.listdir(self._folder)
@@ -98,6 +114,9 @@ class Deaths:
             self._counts.refuse("journal_unreadable")
             return 0
         requests = self._platform.requests
+        self.empty_count += not dead.invocations
+        for known in requests.values():  # what stands there and is not live any more was told by the process itself
+            known.recorded = known.recorded or (known.died and _stands_in(claimed, known.request_id))
         for each in dead.invocations:
             _believe(requests.get(each.invocation.request_id), each.invocation)
         ids = [each.invocation.request_id for each in dead.invocations]
@@ -146,6 +165,10 @@ class Deaths:
             settings = self._settings
             self._encoder = EmfEncoder(settings.namespace, settings.function, settings.tools)
         return self._encoder
+
+
+def _stands_in(claimed: "Any", request_id: str) -> bool:
+    return request_id.encode() in claimed.data()
 
 
 def _death(error_type: str) -> str:

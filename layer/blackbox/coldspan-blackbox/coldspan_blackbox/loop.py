@@ -244,6 +244,8 @@ class Loop:
             del self._hunts[0]
         if self.deaths.tell(now_ns):
             self._hunts = []
+        if not self._hunts:
+            self.deaths.tell_unrecorded()
 
     # --- once a second ------------------------------------------------------------------------------------------
 

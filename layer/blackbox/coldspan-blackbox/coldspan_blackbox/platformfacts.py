@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 REQUESTS = 64  # a Managed Instance serves up to as many at once
 FAILED = frozenset(("timeout", "error", "failure"))
+DEATHS = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.", "Extension.")  # of its process
 # member of `metrics` or name of a span -> the fact, and the metric of its line ("" for none)
 METRICS = {
     "billedDurationMs": ("billed_duration_ms", "BilledDuration"),
@@ -34,12 +35,14 @@ AS_METRICS = {fact: metric for fact, metric in (*METRICS.values(), *SPANS.values
 class Request:
     """One invocation, as far as the platform has told of it."""
 
-    __slots__ = ("ended", "facts", "reported", "request_id", "signal", "time_ms", "told")
+    __slots__ = ("died", "ended", "facts", "recorded", "reported", "request_id", "signal", "time_ms", "told")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.facts: "dict[str, Any]" = {}  # as they stand in a record
         self.ended = self.reported = self.told = False
+        self.died = False  # before it had answered
+        self.recorded = False  # there is a record of it, by its journal or otherwise
         self.signal = 0
         self.time_ms = 0
 
@@ -54,6 +57,13 @@ class Request:
         if self.facts.get("status") in ("timeout", "failure"):
             return True
         return self.failed and str(self.facts.get("error_type", "")).startswith(("Runtime.", "Sandbox.", "Extension."))
+
+    def end(self) -> None:
+        """It has ended, and `died` says how."""
+        self.ended = True
+        facts = self.facts
+        died = str(facts.get("error_type", "")).startswith(DEATHS)
+        self.died = "response_latency_ms" not in facts and (facts.get("status") == "timeout" or died)
 
     def line(self) -> "tuple[dict[str, Any], dict[str, Any]]":
         """Metrics and properties of its line."""
@@ -148,7 +158,7 @@ class PlatformFacts:
         request = self._request(event)
         if request is not None:
             self._join(request, event)
-            request.ended = True
+            request.end()
             self.ended.append(request)
 
     def _report(self, event: "Event") -> None:
@@ -160,7 +170,7 @@ class PlatformFacts:
         self._environment = {}
         self._join(request, event)
         if not request.ended:  # Managed Instances have no runtimeDone
-            request.ended = True
+            request.end()
             self.ended.append(request)
         request.reported = True
         if not request.told:

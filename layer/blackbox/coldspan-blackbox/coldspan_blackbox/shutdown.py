@@ -85,7 +85,10 @@ def _last_words(loop: "Loop", reason: str, died_ns: int) -> None:
     subscribed = loop.extension.listener is not None
     if subscribed and reason in ("timeout", "failure"):
         more["failures_in_a_row"] = loop.restarts.fail()
-    attempt("deaths", loop.deaths.tell, died_ns, "" if reason == "shutdown" else reason, more)
+    told = attempt("deaths", loop.deaths.tell, died_ns, "" if reason == "shutdown" else reason, more) or 0
+    told += attempt("unrecorded", loop.deaths.tell_unrecorded, more) or 0
+    if not told and loop.deaths.empty_count and reason in ("timeout", "failure"):
+        loop.counts.refuse("kill_untold")  # perhaps of an invocation that had only just begun
     for request in platform.leftover():
         attempt("platform", loop.tell_request, request)
     init = platform.unfinished_init()

@@ -82,6 +82,12 @@ def post_mortem(dead: "Dead", evidence: Evidence) -> "list[Told]":
     return [_tell(dead, each, evidence, each.invocation.serial == last) for each in dead.invocations]
 
 
+def meaning_of(error_type: str) -> str:
+    """The outcome that the platform's word for a death means."""
+    said = error_type.lower()
+    return next((meaning for part, meaning in _SAID.items() if part in said), CRASH)
+
+
 def is_without_trace(outcome: str, facts: "dict[str, Any]") -> bool:
     """Whether an invocation was lost and nobody saw where: C code may have held the interpreter's lock all along."""
     signs = facts.get("evidence", ())
@@ -135,7 +141,7 @@ def _cause(dead: "Dead", each: "DeadInvocation", evidence: Evidence) -> "tuple[s
     if reason in ("timeout", "failure"):
         signs.append("shutdown_" + reason)
     if said:
-        outcome = next((meaning for part, meaning in _SAID.items() if part in said), CRASH)
+        outcome = meaning_of(said)
     elif reason in ("timeout", "failure"):
         outcome = TIMEOUT if reason == "timeout" else CRASH
     else:
