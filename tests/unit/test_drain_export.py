@@ -1,13 +1,16 @@
 """Lines for the black box: in their order, behind nobody and in nobody's way, each sent or counted."""
 
 import json
+import socket
 
 import pytest
 
 from coldspan.core import limits
+from coldspan.core.emf import EmfEncoder
 from coldspan.core.record import HTTP, Invocation
 from coldspan.drain import blackbox as blackbox_module
 from coldspan.drain.blackbox import BlackBox
+from support.records import call, invocation, results
 from support.runtime_loop import Recorder, Runtime, request
 
 ROOM = 10  # datagrams, as net.unix.max_dgram_qlen has it
@@ -233,3 +236,54 @@ class Forgetful:
         """Not looked at here."""
 
     call_begun = call_ended = end
+
+
+@pytest.mark.parametrize("calls", [300, 1_000])
+def test_an_invocation_that_no_datagram_takes_is_sent_in_parts(encoded, calls):
+    """The busiest invocation was missing at every destination, with its metrics."""
+    line, owner = encoded(calls)
+    assert (len(line) > limits.EXPORT_LINE_BYTES) == (calls == 1_000)
+    waiting, drops = [], {}
+    blackbox_module.add(waiting, [line], lambda reason, count: drops.update({reason: count}))
+    got = through_a_socket(waiting)
+    documents = [json.loads(text) for datagram in got for text in datagram.partition(b"\n")[2].splitlines()]
+    assert drops == {}
+    assert next(document for document in documents if "_aws" in document)["Calls"] == calls
+    assert sum("_aws" in document for document in documents) == 1
+    assert {document["request_id"] for document in documents} == {owner.request_id}
+    told = [call["span_id"] for document in documents for call in document["calls"]]
+    assert told == [result.span_id for result in results(owner)]
+
+
+def test_one_call_that_no_datagram_takes_is_trimmed_and_counted_promise_4(encoded):
+    """Its payload is on stdout; the call itself arrives."""
+    line, _ = encoded(1, payload="p" * 300_000)
+    waiting, drops = [], {}
+    blackbox_module.add(waiting, [line], lambda reason, count: drops.update({reason: count}))
+    (datagram,) = through_a_socket(waiting)
+    (call,) = json.loads(datagram.partition(b"\n")[2])["calls"]
+    assert (call["trimmed"], drops) == (True, {"export_trimmed": 1})
+
+
+@pytest.fixture
+def encoded():
+    """Encode an invocation with so many calls; (its line, the invocation)."""
+
+    def encode(count, **changes):
+        owner = invocation()
+        for number in range(count):
+            call(owner, at_ms=number / 100, **changes)
+        return EmfEncoder("coldspan", "orders").invocation_lines(owner, results(owner), {})[0], owner
+
+    return encode
+
+
+def through_a_socket(datagrams):
+    """Send each, as the recorder does, and read it: what is too large raises."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    got = []
+    with one, other:
+        for datagram in datagrams:
+            one.send(datagram)
+            got.append(other.recv(1 << 20))
+    return got

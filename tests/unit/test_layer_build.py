@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "layer" / "recorder"
-TARGET_BYTES = 740_000  # zipped, with byte code for three Pythons: docs/decisions/0007-the-size-of-the-layer.md
+TARGET_BYTES = 750_000  # zipped, with byte code for three Pythons: docs/decisions/0007-the-size-of-the-layer.md
 
 
 def copy_of_source(folder):

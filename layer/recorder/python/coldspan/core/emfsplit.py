@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TRIM_ORDER = ("payload", "attributes", "phases", "message")
-_MOST = limits.EMF_EVENT_BYTES
 _CUT_CHARS = 64
 
 
-def split(line: str, continuation: str, drops: "dict[str, int]") -> "list[bytes]":
-    """Give the same as whole lines within the limit.
+def split(line: str, continuation: str, drops: "dict[str, int]", most: int = limits.EMF_EVENT_BYTES) -> "list[bytes]":
+    """Give the same as whole lines of at most so many bytes.
 
     The first keeps metrics and facts; calls that do not fit go on in lines that begin with `continuation` (an open JSON
     object) and have no metrics. Facts are dropped, largest first, only when they do not fit without any call.
@@ -26,30 +25,42 @@ def split(line: str, continuation: str, drops: "dict[str, int]") -> "list[bytes]
         count(drops, "lines_unencodable")
         return []
     line = to_json(document, drops) + "\n"
-    if len(line) <= _MOST:
+    if len(line) <= most:
         return [line.encode()]
     calls = document.pop("calls", [])
     init = document.get("init")
-    if type(init) is dict and type(init.get("calls")) is list and len(to_json(document, {})) >= _MOST:
+    if type(init) is dict and type(init.get("calls")) is list and len(to_json(document, {})) >= most:
         calls = init.pop("calls") + calls
     line = to_json(document, drops)
-    while len(line) >= _MOST:
+    while len(line) >= most:
         told = {name: len(to_json(value, {})) for name, value in document.items() if name not in _keys_of(document)}
         del document[max(told, key=told.__getitem__)]
         count(drops, "facts_trimmed")
         line = to_json(document, drops)
     lines = []
     line = line[:-1]
-    room = _MOST - len(continuation) - 32  # the number of the part, and what closes the line
+    room = most - len(continuation) - 32  # the number of the part, and what closes the line
     opened = False
     for call in calls:
         text = trimmed(to_json(call, {}), room, drops)
-        if len(line) + len(text) + 16 > _MOST:
+        if len(line) + len(text) + 16 > most:
             lines.append(_closed(line, opened))
             line, opened = '%s,"part":%d' % (continuation, len(lines)), False
         line += ("," if opened else ',"calls":[') + text
         opened = True
     return [*lines, _closed(line, opened)]
+
+
+def split_again(line: bytes, most: int, drops: "dict[str, int]") -> "list[bytes]":
+    """Give a line that was encoded for another limit as lines within this one; [] for what is none of ours."""
+    text = line.decode("utf-8", "replace")
+    try:
+        document = loads(text)
+        named = {name: document[name] for name in ("function_name", "request_id") if name in document}
+    except (ValueError, RecursionError, TypeError):
+        count(drops, "lines_unencodable")
+        return []
+    return split(text, to_json(named, drops)[:-1], drops, most)
 
 
 def trimmed(text: str, room: int, drops: "dict[str, int]") -> str:

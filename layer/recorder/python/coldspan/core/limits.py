@@ -18,6 +18,8 @@ XRAY_ANNOTATIONS = 50
 # processor is all that a drain can send: net.unix.max_dgram_qlen is 10 unless systemd raises it. So lines are joined.
 EXPORT_DATAGRAM_BYTES = 65_536  # of joined lines; three such fit the sender's buffer, net.core.wmem_default of 212,992
 
+EXPORT_LINE_BYTES = 180_000  # of one document: what is over net.core.wmem_default no datagram takes
+
 # Lambda quotas: a synchronous response of 6 MB, and 100 bytes that the service allows on top.
 RESPONSE_BYTES = 6_291_556
 
