@@ -1,9 +1,11 @@
 """Records handed to the black box: one datagram each, from a real process, to a socket of the test's."""
 
+import contextlib
 import json
 import os
 import select
 import socket
+import threading
 from concurrent import futures
 
 import pytest
@@ -112,25 +114,43 @@ def test_what_the_queue_has_no_room_for_is_read_in_the_end_and_in_its_order(prog
     assert [record["dropped"] for record in run.records if "dropped" in record] == []
 
 
-def test_a_record_too_large_for_a_datagram_is_counted(program, blackbox):
-    """A limit of the kernel's would lose it in silence."""
+def test_a_record_too_large_for_a_datagram_goes_in_parts(program, blackbox):
+    """A limit of the kernel's would lose the busiest invocation, with its metrics."""
     api, bound = blackbox
-    run = program(
-        """
-        from coldspan import call
-        def handler(event, context):
-            for number in range(900):
-                with call("pricing", "quote"):
-                    pass
-            return 1
-        invoke(handler)
-        invoke(lambda event, context: 1)
-        """,
-        **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api},
-    )
-    assert run.records[1]["dropped"] == {"export_send_failed": 1}
-    kinds = [kind for kind, _ in messages(bound)]
-    assert (kinds[0], kinds[-2:]) == ("hello", ["line", "end"])
+    got = []
+    bound.settimeout(0.2)
+    ended = threading.Event()
+
+    def read():
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                got.append(bound.recv(1 << 20))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        run = program(
+            """
+            from coldspan import call
+            def handler(event, context):
+                for number in range(900):
+                    with call("pricing", "quote"):
+                        pass
+                return 1
+            invoke(handler)
+            invoke(lambda event, context: 1)
+            """,
+            **{**EXPORTING, "AWS_LAMBDA_RUNTIME_API": api},
+        )
+    finally:
+        ended.set()
+        reader.join(30)
+    assert "dropped" not in run.records[1]
+    lines = [message.partition(b"\n")[2] for message in got if message.startswith(b"coldspan/1 line\n")]
+    documents = [json.loads(text) for body in lines for text in body.splitlines()]
+    assert [document["Calls"] for document in documents if "outcome" in document] == [900, 0]
+    told = [call for document in documents for call in document.get("calls", ()) if "CallDuration" not in document]
+    assert len(told) == 900
 
 
 def test_a_record_of_many_lines_fits_the_queue_of_a_reader_that_has_not_had_its_turn(program, blackbox):

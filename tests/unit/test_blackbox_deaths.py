@@ -197,3 +197,12 @@ def test_what_has_answered_or_failed_by_itself_is_told_by_the_recorder(watching,
     """A failed init and a handler's error have records; so has what was killed after its response."""
     watching.heard("runtimeDone", requestId="r1", **said)
     assert watching.deaths.tell_unrecorded() == 0
+
+
+def test_the_platforms_word_that_comes_after_the_record_adds_none(process, watching):
+    """On Managed Instances the death of a worker is seen before its caller's time is over."""
+    process.begin("r1")
+    process.close()
+    assert [record["outcome"] for record in watching.tell()] == ["crash"]
+    watching.heard("report", requestId="r1", status="timeout", metrics={"durationMs": 3_000})
+    assert watching.deaths.tell_unrecorded() == 0

@@ -1,5 +1,6 @@
 """The parts of the extension's main process, without a platform."""
 
+import json
 import os
 import subprocess
 import sys
@@ -235,6 +236,21 @@ def test_a_message_that_does_not_fit_or_finds_nobody_is_counted(exporter):
     exporter._ended()
     exporter.send(b"coldspan/1 line\n{}")
     assert counts.drops == {"records_too_large": 1, "exporter_died": 1, "exporter_dead": 1}
+
+
+def test_what_it_held_when_it_died_is_counted_for_each_destination(exporter):
+    """Twenty invocations were in no count: neither sent nor dropped."""
+    exporter._take(b'coldspan/1 ready\n{"exporters":["otlp","kafka"]}')
+    for _ in range(9):
+        exporter.send(b"coldspan/1 line\n{}")
+    exporter.send(b"coldspan/1 other\n{}")
+    told = {"otlp": {"received": 6, "sent": 4, "dropped": 1, "waiting": 1}, "kafka": {"sent": 0, "dropped": 0}}
+    exporter._take(b"coldspan/1 flushed\n" + json.dumps({"number": 1, "destinations": told}).encode())
+    assert exporter.unsettled() == 4 + 9
+    exporter._ended()
+    assert exporter._counts.drops == {"exporter_died": 13}
+    exporter.start()
+    assert exporter.unsettled() == 0
 
 
 def test_a_queue_that_is_full_is_counted_and_nothing_waits(exporter):

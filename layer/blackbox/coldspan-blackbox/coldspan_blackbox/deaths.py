@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 SUFFIX = ".journal"
 CLAIMED = ".claimed"  # by somebody who was killed before it was told
+REMEMBERED = 256  # requests that were told: the platform's word about one may come later
 AT_ONCE, ROUNDS = 16, 8  # a Managed Instance has up to 64 workers
 
 
 class Deaths:
     """Watches the journals' folder. Whoever claims a journal tells it: this process, or the function's next init."""
 
-    __slots__ = ("_boot_id", "_counts", "_encoder", "_folder", "_lines", "_platform", "_settings", "empty_count")
+    __slots__ = ("_boot_id", "_counts", "_encoder", "_folder", "_lines", "_platform", "_settings", "_told")
 
     def __init__(self, settings: "Settings", lines: "Lines", platform: "PlatformFacts", counts: "Counts") -> None:
         self._settings = settings
@@ -28,7 +29,7 @@ class Deaths:
         self._platform = platform
         self._counts = counts
         self._boot_id = ""
-        self.empty_count = 0  # journals of dead processes in which no invocation was left to be told
+        self._told: "list[str]" = []  # request ids
         self._encoder: "Any" = None
 
     def pids(self) -> "list[int]":
@@ -82,7 +83,8 @@ class Deaths:
 
     def tell_unrecorded(self, more: "dict[str, Any] | None" = None) -> int:
         """Tell of invocations that the platform says were killed and that no journal has told; how many they were."""
-        left = [each for each in self._platform.requests.values() if each.died and not each.recorded]
+        died = [each for each in self._platform.requests.values() if each.died and not each.recorded]
+        left = [each for each in died if each.request_id not in self._told]
         for request in left:
             from time import time_ns
 
@@ -114,7 +116,6 @@ class Deaths:
             self._counts.refuse("journal_unreadable")
             return 0
         requests = self._platform.requests
-        self.empty_count += not dead.invocations
         for known in requests.values():  # what stands there and is not live any more was told by the process itself
             known.recorded = known.recorded or (known.died and _stands_in(claimed, known.request_id))
         for each in dead.invocations:
@@ -144,6 +145,7 @@ class Deaths:
                 facts["platform"] = dict(request.facts)
             own, *others = encoder.invocation_lines(invocation, results, facts)
             self._lines.put(own, *placed([own], invocation))
+            self._told = [*self._told[1 - REMEMBERED :], invocation.request_id]
             claimed.told(invocation.serial)  # at once: whoever claims it after our own end is not to tell it again
             for line in others:
                 self._lines.put(line)

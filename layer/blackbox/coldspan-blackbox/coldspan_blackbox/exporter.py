@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RESTARTS = 3
 PAUSE_NS = 1_000_000_000  # before the first restart; four times as long before each further one
 MESSAGE_BYTES = 262_144
+LINE = b"coldspan/1 line\n"
 SENDING_BYTES = 4_194_304  # the kernel gives what its limit allows
 
 
@@ -38,6 +39,8 @@ class Exporter:
         self.answered = 0  # number of the last one that it has answered itself
         self.waiting = 0  # records that it has not sent
         self.sent = 0
+        self._given = 0  # records handed to this process
+        self._settled: "dict[str, int]" = {}  # destination -> records of which it has told the end
 
     @property
     def alive(self) -> bool:
@@ -65,6 +68,11 @@ class Exporter:
         finally:
             theirs.close()
         self._socket, self.ready, self.restart_ns = mine, False, 0
+        self._given, self._settled = 0, {}
+
+    def unsettled(self) -> int:
+        """How many records it was given of whose end it has not told, for each destination; it may have sent some."""
+        return sum([max(0, self._given - settled) for settled in self._settled.values()])
 
     def send(self, message: bytes) -> None:
         """Hand a message over, or count it."""
@@ -73,6 +81,7 @@ class Exporter:
             return
         try:
             self._socket.send(message, MSG_DONTWAIT)
+            self._given += message.startswith(LINE)
         except BlockingIOError:
             self._counts.drop("export_queue_full")
         except OSError as error:  # EMSGSIZE, or a process that has just died: its end is seen by `receive`
@@ -107,6 +116,7 @@ class Exporter:
         told: "Any" = loads(body) if body.strip() else {}
         if kind == b"coldspan/1 ready":
             self.ready = True
+            self._settled = dict.fromkeys([str(name) for name in told.get("exporters") or ()], 0)
             self._note(told.get("refused"))
         elif kind == b"coldspan/1 refused":
             self.refused = str(told.get("reason") or "unknown")[:128]
@@ -114,6 +124,9 @@ class Exporter:
         elif kind == b"coldspan/1 flushed":
             self.waiting, self.sent = int(told.get("waiting") or 0), int(told.get("sent") or 0)
             self.flushed = self.answered = int(told.get("number") or self._number)
+            destinations = told.get("destinations")
+            for name, each in destinations.items() if isinstance(destinations, dict) else ():
+                self._settled[str(name)] = int(each["sent"]) + int(each["dropped"])
             dropped = told.get("dropped")
             for reason, count in dropped.items() if isinstance(dropped, dict) else ():
                 self._counts.drop(str(reason)[:128], int(count))
@@ -139,7 +152,7 @@ class Exporter:
             self.pid = 0
         if self.refused:
             return
-        self._counts.drop("exporter_died")
+        self._counts.drop("exporter_died", max(1, self.unsettled()))
         if self._restarts < RESTARTS:
             self.restart_ns = monotonic_ns() + PAUSE_NS * 4**self._restarts
             self._restarts += 1

@@ -99,8 +99,10 @@ class Extension:
                 if not self.function:
                     self.counts.attempt("register", self._note_function, message.body)
                 return
-            if message is not None and message.status == 403 and len(events) > 1:
-                events = ("SHUTDOWN",)  # Managed Instances
+            if message is not None and 400 <= message.status < 500 and len(events) > 1:
+                events = (
+                    "SHUTDOWN",
+                )  # Managed Instances say 403; whatever it is, without us no invocation would start
                 continue
             if message is not None:
                 self.counts.refuse("register_status_%d" % message.status)

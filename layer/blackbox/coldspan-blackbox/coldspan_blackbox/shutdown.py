@@ -85,10 +85,8 @@ def _last_words(loop: "Loop", reason: str, died_ns: int) -> None:
     subscribed = loop.extension.listener is not None
     if subscribed and reason in ("timeout", "failure"):
         more["failures_in_a_row"] = loop.restarts.fail()
-    told = attempt("deaths", loop.deaths.tell, died_ns, "" if reason == "shutdown" else reason, more) or 0
-    told += attempt("unrecorded", loop.deaths.tell_unrecorded, more) or 0
-    if not told and loop.deaths.empty_count and reason in ("timeout", "failure"):
-        loop.counts.refuse("kill_untold")  # perhaps of an invocation that had only just begun
+    attempt("deaths", loop.deaths.tell, died_ns, "" if reason == "shutdown" else reason, more)
+    attempt("unrecorded", loop.deaths.tell_unrecorded, more)
     for request in platform.leftover():
         attempt("platform", loop.tell_request, request)
     init = platform.unfinished_init()
@@ -111,4 +109,4 @@ def _last_flush(loop: "Loop", until_ns: int) -> None:
     while number and exporter.alive and (now_ns := monotonic_ns()) < until_ns:
         loop.serve(max(1, (until_ns - now_ns) // MS))
     if exporter.answered < number:
-        loop.counts.drop("exporter_late" if exporter.alive else "exporter_died")
+        loop.counts.drop("exporter_late" if exporter.alive else "exporter_died", max(1, exporter.unsettled()))

@@ -21,8 +21,6 @@ def tell(drain: "Drain", claimed: "Claimed") -> None:
     dead = read(claimed.data())
     told = post_mortem(dead, Evidence(scope.clock())) if dead is not None else []
     lines: "list[tuple[Any, bytes, Any]]" = []
-    if dead is not None and not told:
-        drain.buffer.drop("kill_untold")  # perhaps of an invocation that had only just begun
     for invocation, results, more in told:
         facts = {**drain.facts, **more, "told_by": "next_init"}
         if is_without_trace(invocation.outcome, more):
