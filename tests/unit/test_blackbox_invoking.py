@@ -53,7 +53,7 @@ def invoking(monkeypatch):
         forget=lambda *_: None,
         hunts=[],
     )
-    loop.hunt_later = lambda: loop.hunts.append(1)
+    loop.hunt_later = loop.hunts.append
     made = Invoking(loop)
     made.clock, made.loop, made.receiver, made.exporter = clock, loop, receiver, loop.extension.exporter
     return made
@@ -153,7 +153,7 @@ def test_an_invocation_that_does_not_say_its_end_ends_all_the_same(invoking, end
         invoking.clock.now_ms += 2_901
     elif end == "death":
         invoking._on_death(next(iter(invoking._alive)))
-        assert invoking.loop.hunts == [1]
+        assert len(invoking.loop.hunts) == 1
     else:
         invoking.ended("r1")
     assert done(invoking)
@@ -174,3 +174,17 @@ def test_the_lines_of_the_extension_itself_go_to_the_exporters(invoking):
     head, _, body = message.partition(b"\n")
     assert head == b"coldspan/1 line"
     assert json.loads(body)["UnusedInit"] == 1
+
+
+@pytest.mark.parametrize(("flush_ms", "lasts_ms"), [(0, 1_000), (100, 1_000), (101, 101), (5_000, 5_000)])
+def test_a_flush_that_is_not_waited_for_has_time_to_send_all_the_same(invoking, flush_ms, lasts_ms):
+    """With a wait of 0, which is "do not bill me", nothing was sent before the environment's end."""
+    invoking._flush_ms = flush_ms
+    began_ms = invoking.clock.now_ms
+    invoking.receiver.pids = [os.getpid()]
+    invoking.begin({"requestId": "r1", "deadlineMs": began_ms + 60_000})
+    invoking.receiver.lines = [b"coldspan/1 line\n{}"]
+    invoking.receiver.ended = ["r1"]
+    invoking.receive()
+    assert invoking.exporter.asked == [began_ms + lasts_ms]
+    assert invoking.is_done(began_ms * MS) == (flush_ms <= 100)

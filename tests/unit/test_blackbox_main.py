@@ -253,6 +253,30 @@ def test_what_it_held_when_it_died_is_counted_for_each_destination(exporter):
     assert exporter.unsettled() == 0
 
 
+def test_why_it_ended_is_read_although_it_had_not_read_all(tmp_path):
+    """A reset comes before its last words: a secret that could not be read was told as a process that had died."""
+    (tmp_path / "start.py").write_text(
+        "import socket, sys\nchannel = socket.socket(fileno=int(sys.argv[2]))\nchannel.recv(10, socket.MSG_PEEK)\n"
+        'channel.send(b\'coldspan/1 refused\\n{"reason":"configuration","exporters":{"otlp":"why"}}\')\n'
+    )
+    made = Exporter(str(tmp_path / "start.py"), Counts())
+    made.start()
+    for _ in range(3):
+        made.send(b"coldspan/1 line\n{}")
+    os.waitid(os.P_PID, made.pid, os.WEXITED | os.WNOWAIT)
+    while made.receive():
+        pass
+    assert (made.refused, made.problems) == ("configuration", {"otlp": "why"})
+    assert (made._counts.drops, made.restart_ns) == ({}, 0)
+    made.close()
+
+
+def test_what_of_its_variables_it_cannot_read_is_kept_to_be_told(exporter):
+    """COLDSPAN_EXPORT_SHARE=10% sent all of it, and nobody said so."""
+    exporter._take(b'coldspan/1 ready\n{"exporters":["otlp"],"problems":["COLDSPAN_EXPORT_SHARE"]}')
+    assert exporter.settings_refused == ["COLDSPAN_EXPORT_SHARE"]
+
+
 def test_a_queue_that_is_full_is_counted_and_nothing_waits(exporter):
     """A child that is stopped or busy would stop the extension, and with it every invocation."""
     os.kill(exporter.pid, 19)  # SIGSTOP

@@ -1,6 +1,9 @@
 """Signatures for AWS's OTLP endpoints, checked where they arrive, by botocore's own way to make them."""
 
+import http.server
+import json
 import re
+import threading
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -91,6 +94,54 @@ def test_credentials_are_read_for_each_request():
     environ["AWS_ACCESS_KEY_ID"] = "AKIDANOTHER"
     assert "AKIDEXAMPLE" in first["Authorization"]
     assert "AKIDANOTHER" in signer("POST", url, {}, b"")["Authorization"]
+
+
+@pytest.fixture
+def endpoint():
+    """Where an environment under SnapStart asks for its credentials; `.asked` are the tokens it was given."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Authorization"])
+            body = json.dumps(
+                {
+                    "AccessKeyId": f"ASIA{len(asked)}",
+                    "SecretAccessKey": "x",
+                    "Token": "t",
+                    "Expiration": "2126-01-01T00:00:00Z",
+                }
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    server.asked = asked
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_under_snapstart_the_credentials_are_those_of_the_environments_endpoint(endpoint):
+    """There are no variables with them: nothing could be signed, and no secret read."""
+    environ = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{endpoint.server_port}/2021-04-23/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "a token",
+    }
+    signer = sigv4.SigV4("xray", "eu-west-1", environ)
+    for _ in range(3):
+        signed = signer("POST", "https://xray.eu-west-1.amazonaws.com/v1/traces", {}, b"")
+        assert "ASIA1/" in signed["Authorization"]
+        assert signed["X-Amz-Security-Token"] == "t"
+    assert endpoint.asked == ["a token"]
 
 
 def test_without_credentials_it_is_tried_again_later():

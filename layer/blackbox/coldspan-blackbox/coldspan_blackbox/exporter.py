@@ -34,6 +34,7 @@ class Exporter:
         self.ready = False
         self.refused = ""
         self.problems: "dict[str, str]" = {}  # exporter -> why it cannot work
+        self.settings_refused: "list[str]" = []  # what of its variables it could not understand
         self.restart_ns = 0  # when it is to be started again; 0 never
         self.flushed = 0  # number of the last flush that is done
         self.answered = 0  # number of the last one that it has answered itself
@@ -103,6 +104,8 @@ class Exporter:
                 message = self._socket.recv(MESSAGE_BYTES)
             except BlockingIOError:
                 return True
+            except ConnectionResetError:  # it has not read all; why it has ended may still wait to be read
+                continue
             except OSError:
                 message = b""
             if not message:
@@ -118,6 +121,7 @@ class Exporter:
             self.ready = True
             self._settled = dict.fromkeys([str(name) for name in told.get("exporters") or ()], 0)
             self._note(told.get("refused"))
+            self.settings_refused = [str(name)[:64] for name in (told.get("problems") or ())[:16]]
         elif kind == b"coldspan/1 refused":
             self.refused = str(told.get("reason") or "unknown")[:128]
             self._note(told.get("exporters") or {"all": told.get("fault") or self.refused})

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from coldspan_blackbox.loop import Loop
 
 MS = 1_000_000
+TOO_SHORT_MS = 100  # for a request to be made and answered: so short a wait would be for nothing
+UNHELD_MS = 1_000  # that a flush is given for which nobody waits
 MARGIN_MS = 100  # before the deadline: to overrun it would make a timeout of a success
 ENDED_IDS = 16  # ends that came before their beginning: the runtime gets the event at the same time as we do
 FOREVER_NS = 1 << 62
@@ -105,7 +107,7 @@ class Invoking:
         posix.close(descriptor)
         if not self._alive:
             self._known = False  # until the next process says hello
-        self._loop.hunt_later()
+        self._loop.hunt_later(monotonic_ns())
 
     # --- the invocation -----------------------------------------------------------------------------------------
 
@@ -172,10 +174,10 @@ class Invoking:
         if not flush.now:
             return
         now_ns = monotonic_ns()
-        until_ns = now_ns + self._flush_ms * MS
         if exporter.flushed >= self._number:
             self._unanswered = 0
-        hold = flush.hold and self._unanswered < UNANSWERED
+        hold = flush.hold and self._flush_ms > TOO_SHORT_MS and self._unanswered < UNANSWERED
+        until_ns = now_ns + (self._flush_ms if hold else max(self._flush_ms, UNHELD_MS)) * MS
         if hold:
             until_ns = min(until_ns, self._deadline_ns)
         number = exporter.ask_flush(until_ns // MS)

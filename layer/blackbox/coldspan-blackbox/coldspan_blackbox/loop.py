@@ -50,7 +50,9 @@ class Loop:
         self._tick_ns = monotonic_ns() + TICK_NS
         self._retry_ns = self._tick_ns - TICK_NS  # when to ask for the next event, where that did not go well; else 0
         self._hunts: "list[int]" = []
+        self._died_ns = 0  # when the process died that is hunted for, where that was seen
         self._gone: "set[int]" = set()
+        self._gone_ns = 0  # when they were first missed
         if extension.next is not None:
             self._retry_ns = 0
             self.watch(extension.next.fileno(), "event", self._on_event)
@@ -234,17 +236,19 @@ class Loop:
             now_ns += after_ns
             self._hunts.append(now_ns)
 
-    def hunt_later(self) -> None:
+    def hunt_later(self, died_ns: int) -> None:
         """A process has just died, unannounced: the platform is given time for its own word about it."""
         if not self._hunts:
+            self._died_ns = died_ns
             self._hunts.append(monotonic_ns() + TICK_NS)
 
     def _hunt(self, now_ns: int) -> None:
         while self._hunts and self._hunts[0] <= now_ns:
             del self._hunts[0]
-        if self.deaths.tell(now_ns):
+        if self.deaths.tell(self._died_ns or now_ns):
             self._hunts = []
         if not self._hunts:
+            self._died_ns = 0
             self.deaths.tell_unrecorded()
 
     # --- once a second ------------------------------------------------------------------------------------------
@@ -256,8 +260,8 @@ class Loop:
         ours = [self._pid] if exporter is None or not exporter.pid else [self._pid, exporter.pid]
         gone, function, own = self._usage.look(pids, ours)
         if gone & self._gone:  # a second ago, too: the platform's own word would have come by now
-            self.deaths.tell()
-        self._gone = gone
+            self.deaths.tell(self._gone_ns)
+        self._gone, self._gone_ns = gone, now_ns
         if pids and self.threshold.watched and self.threshold.crossed(function + own):
             self._tell_memory(pids, function, own)
         listener = self.extension.listener
@@ -266,7 +270,7 @@ class Loop:
                 self.forget(descriptor)
         if self.invoking is not None:
             self.invoking.look(now_ns)
-        if self.counts.due(now_ns) or (exporter is not None and exporter.problems):
+        if self.counts.due(now_ns) or (exporter is not None and (exporter.problems or exporter.settings_refused)):
             self.tell_counts()
 
     def _tell_memory(self, pids: "list[int]", function: int, own: int) -> None:
@@ -294,6 +298,9 @@ class Loop:
         if exporter is not None and exporter.problems:
             metrics["ExportersRefused"] = len(exporter.problems)
             properties["exporters_refused"], exporter.problems = exporter.problems, {}
+        if exporter is not None and exporter.settings_refused:
+            metrics["BlackBoxRefused"] = metrics.get("BlackBoxRefused", 0) + len(exporter.settings_refused)
+            properties["settings_refused"], exporter.settings_refused = exporter.settings_refused, []
         if metrics:
             export, self.lines.export = self.lines.export, None  # what an exporter drops is not told through it
             self.lines.tell(metrics, properties)

@@ -182,6 +182,9 @@ def _signal(name: str, url: str, environ: Mapping[str, str], secrets: Callable[[
     headers = {key.lower(): secrets(value) for key, value in semconv.listed(_of(environ, name, "HEADERS"))}
     own = sigv4.endpoint(url)
     sign = sigv4.SigV4(*own, environ) if own and "authorization" not in headers else None
+    if own and own[0] == "logs":  # which takes nothing without them; the function's own log group is there
+        headers.setdefault("x-aws-log-group", environ.get("AWS_LAMBDA_LOG_GROUP_NAME", ""))
+        headers.setdefault("x-aws-log-stream", environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""))
     key, cert = _of(environ, name, "CLIENT_KEY"), _of(environ, name, "CLIENT_CERTIFICATE")
     transport = Transport(
         verify=_of(environ, name, "CERTIFICATE") or authorities(),
