@@ -62,6 +62,10 @@ e2e: layer venv-sam neighbours venv-destinations  ## run the layer on the real e
 test-destinations: venv venv-destinations  ## run the black box's exporters against real receivers, in an environment of their own
 	@$(PYTEST) tests/destinations
 
+.PHONY: soak
+soak: layer venv-sam  ## 20,000 invocations on the real emulator, with kills and faults: each is told once (COUNT=, SEED=)
+	@COLDSPAN_SOAK=$(or $(COUNT),20000) COLDSPAN_SEED=$(SEED) $(PYTEST) tests/e2e/test_soak.py
+
 .PHONY: test-platform
 test-platform: layer venv-sam  ## run the local platform: what the service promises, load, and what is left behind
 	@$(PYTEST) tests/platform
