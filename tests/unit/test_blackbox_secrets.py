@@ -60,6 +60,24 @@ def test_a_secret_may_be_named_by_its_arn(secrets, aws):
     assert secrets("secretsmanager:" + aws["arn"]) == KEY
 
 
+def test_a_word_may_stand_before_it(secrets):
+    """`Bearer ssm:...` was sent as it stands."""
+    assert secrets("Bearer ssm:/otlp/key") == f"Bearer {KEY}"
+
+
+def test_a_secret_of_another_region_is_asked_for_there(aws):
+    """Its ARN says where; the function's own region has none of that name."""
+    named = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    there = boto3.client("secretsmanager", "us-west-2", endpoint_url=aws["environ"]["AWS_ENDPOINT_URL"], **named)
+    arn = there.create_secret(Name="elsewhere", SecretString=KEY)["ARN"]
+    there.close()
+    made = Secrets(aws["environ"])
+    assert made(f"secretsmanager:{arn}") == KEY
+    with pytest.raises(ConfigurationError, match="secretsmanager:elsewhere"):
+        made("secretsmanager:elsewhere")
+    made.close()
+
+
 def test_what_is_no_reference_stands_for_itself(secrets):
     """A plain key would be looked for in AWS."""
     assert [secrets(text) for text in ("", " a key ", "https://ssm:443/", "number=7")] == [

@@ -179,7 +179,8 @@ def _of(environ: Mapping[str, str], signal: str, name: str) -> str:
 
 
 def _signal(name: str, url: str, environ: Mapping[str, str], secrets: Callable[[str], str]) -> _Signal:
-    headers = {key.lower(): secrets(value) for key, value in semconv.listed(_of(environ, name, "HEADERS"))}
+    given = secrets(_of(environ, name, "HEADERS"))  # all of them may be kept elsewhere, or each value
+    headers = {key.lower(): secrets(value) for key, value in semconv.listed(given)}
     own = sigv4.endpoint(url)
     sign = sigv4.SigV4(*own, environ) if own and "authorization" not in headers else None
     if own and own[0] == "logs":  # which takes nothing without them; the function's own log group is there

@@ -196,7 +196,7 @@ def create(environ: Mapping[str, str], secrets: Callable[[str], str]) -> Prometh
         raise ConfigurationError(
             "COLDSPAN_PROMETHEUS_URL holds a user: give COLDSPAN_PROMETHEUS_USERNAME and COLDSPAN_PROMETHEUS_PASSWORD"
         )
-    headers = _headers(secrets(environ.get("COLDSPAN_PROMETHEUS_HEADERS", "")))
+    headers = _headers(secrets(environ.get("COLDSPAN_PROMETHEUS_HEADERS", "")), secrets)
     user = environ.get("COLDSPAN_PROMETHEUS_USERNAME", "")
     password = environ.get("COLDSPAN_PROMETHEUS_PASSWORD", "")
     token = environ.get("COLDSPAN_PROMETHEUS_TOKEN", "")
@@ -210,8 +210,8 @@ def create(environ: Mapping[str, str], secrets: Callable[[str], str]) -> Prometh
     return PrometheusExporter(url, headers, lambda: time.time_ns() // 1_000_000)
 
 
-def _headers(text: str) -> dict[str, str]:
-    """`name=value,name=value`, values percent-encoded: the form of OTEL_EXPORTER_OTLP_HEADERS."""
+def _headers(text: str, secrets: Callable[[str], str]) -> dict[str, str]:
+    """`name=value,name=value`, values percent-encoded or references: the form of OTEL_EXPORTER_OTLP_HEADERS."""
     headers = {}
     for pair in text.split(","):
         if pair.strip():
@@ -219,7 +219,7 @@ def _headers(text: str) -> dict[str, str]:
             name = name.strip()
             if not separator or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
                 raise ConfigurationError("COLDSPAN_PROMETHEUS_HEADERS: give name=value,name=value")
-            headers[name] = _header("COLDSPAN_PROMETHEUS_HEADERS", unquote(value.strip()))
+            headers[name] = _header("COLDSPAN_PROMETHEUS_HEADERS", secrets(unquote(value.strip())))
     return headers
 
 

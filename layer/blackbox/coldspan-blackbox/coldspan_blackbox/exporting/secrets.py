@@ -3,6 +3,7 @@
 ssm:/path/of/parameter                  a parameter, decrypted
 secretsmanager:name-or-arn              a secret's text
 secretsmanager:name-or-arn#key          one member of a secret that is a JSON object
+Bearer ssm:/path/of/parameter           a word before what is referred to, as in a header
 """
 
 import base64
@@ -37,6 +38,9 @@ class Secrets:
         Errors: ConfigurationError, which names the reference and the service's error code, never a value.
         """
         text = value.strip()
+        scheme, space, rest = text.partition(" ")
+        if space and rest.startswith((SSM, SECRETS_MANAGER)):
+            return f"{scheme} {self(rest)}"
         if not text.startswith((SSM, SECRETS_MANAGER)):
             return value
         if text not in self._known:
@@ -47,9 +51,8 @@ class Secrets:
         service, _, name = reference.partition(":")
         name, _, key = name.partition("#") if service == "secretsmanager" else (name, "", "")
         try:
-            told, problem = self._ask(
-                service, {"Name": name, "WithDecryption": True} if service == "ssm" else {"SecretId": name}
-            )
+            question = {"Name": name, "WithDecryption": True} if service == "ssm" else {"SecretId": name}
+            told, problem = self._ask(service, question, _region_of(name))
             if not problem:
                 found = _value(told)
         except Exception as error:  # noqa: BLE001  # no library of those below has one base, and their text may tell much
@@ -61,7 +64,7 @@ class Secrets:
             )
         return _member(found, key, reference) if key else found
 
-    def _ask(self, service: str, question: Mapping[str, Any]) -> tuple[Any, str]:
+    def _ask(self, service: str, question: Mapping[str, Any], region: str) -> tuple[Any, str]:
         """(answer, "") or (None, the service's error code)."""
         import urllib3  # only those who keep secrets there pay for it
 
@@ -78,7 +81,7 @@ class Secrets:
                     1, redirect=False, allowed_methods=None, status_forcelist=AGAIN, raise_on_status=False
                 ),
             )
-        region = self._environ.get("AWS_REGION") or self._environ["AWS_DEFAULT_REGION"]
+        region = region or self._environ.get("AWS_REGION") or self._environ["AWS_DEFAULT_REGION"]
         body = json.dumps(question).encode()
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": _ACTIONS[service][0]}
         url = self._url(service, region)
@@ -101,6 +104,12 @@ class Secrets:
         if self._pool is not None:
             self._pool.clear()
             self._pool = None
+
+
+def _region_of(name: str) -> str:
+    """The region of an ARN; "" for a name."""
+    parts = name.split(":")
+    return parts[3] if parts[0] == "arn" and len(parts) > 5 else ""
 
 
 def _value(told: Any) -> str:
