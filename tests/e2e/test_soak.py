@@ -43,10 +43,17 @@ pytestmark = [
 class Soaked(Running):
     """A function that is invoked thousands of times; what was started, by the emulator's log."""
 
+    def __init__(self, emulator):
+        super().__init__(emulator)
+        self.looked_at, self.found = 0, []
+
     def started(self):
         """Request ids, in order, of all that the emulator says it has started."""
-        found = [STARTED.search(line.text) for line in self.emulator.lines]
-        return [match[1].decode() for match in found if match]
+        lines = self.emulator.lines[self.looked_at :]
+        self.looked_at += len(lines)
+        found = [STARTED.search(line.text) for line in lines]
+        self.found.extend(match[1].decode() for match in found if match)
+        return self.found
 
     def holds(self):
         """(descriptors, resident bytes) of the extension's processes."""
@@ -103,8 +110,7 @@ def test_every_invocation_is_told_once(layer, black_box, layers, capsys):
                     collector.answers += [chance.choice(REFUSALS) for _ in range(chance.randrange(1, 6))]
                 before = len(running.started())
                 answered = running.ask(**event)
-                new = running.started()[before:]
-                for request_id in new:
+                for request_id in running.started()[before:]:
                     ends[request_id] = event.get("end")
                 if answered.status == 200 and number >= count * (1 - STILL):
                     held.append({**body_of(answered), "extension": running.holds()})
