@@ -109,6 +109,20 @@ def test_a_layer_of_the_account_is_brought_once(capsys, account, front, declare)
         assert run(capsys, *words)[1]["invocations"][0]["answer"] == "from the account"
 
 
+def test_the_region_is_the_shells_and_that_of_a_layer_its_own(capsys, account, front, declare, monkeypatch):
+    """A function would be run in a region where nobody has its tables."""
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    content = zip_of({"python/shared.py": "import os\nNAME = os.environ['AWS_REGION']\n"})
+    front.files["/shared"] = content
+    front.change("GET /2018-10-31/layers/", lambda answer: {**answer, "Content": {"Location": f"{front.url}/shared"}})
+    declare(account.layer("shared", content))
+    _, found, _ = run(capsys, "--aws", "account")
+    assert found["invocations"][0]["answer"] == "us-west-2"
+    _, found, _ = run(capsys, "--aws", "account", "--region", REGION)
+    assert found["invocations"][0]["answer"] == REGION
+
+
 def test_a_layer_that_the_account_does_not_have_is_an_error(capsys, account, declare):
     """The function would fail later, and for another reason."""
     declare(f"arn:aws:lambda:{REGION}:123456789012:layer:gone:3")

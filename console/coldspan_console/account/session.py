@@ -54,6 +54,10 @@ class Account:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
+    def elsewhere(self, region: str) -> "Account":
+        """The same account in another region."""
+        return Account(region, self.session.profile_name if self.session.profile_name != "default" else None)
+
     def client(self, service: str) -> Any:
         """A boto3 client, made once."""
         with self._lock:  # making one is not safe in several threads

@@ -46,7 +46,7 @@ Examples:
 @click.option("--handler", help="FILE.FUNCTION, over the template's.")
 @choosing.variable_options
 @click.option("--aws", help=choosing.AWS_HELP)
-@click.option("--region", default="eu-west-1", show_default=True)
+@click.option("--region", default="eu-west-1", help="[eu-west-1; with --aws account this shell's]")
 @click.option("--python", help="The interpreter. [the project's .venv, or the runtime's version]")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
 @json_option

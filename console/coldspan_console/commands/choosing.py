@@ -87,20 +87,26 @@ def aws_of(
 ) -> "dict[str, Any]":
     """The AWS that functions are to use, as members of Wishes; what has to be started ends with the stack.
 
-    Takes of the options: `aws` and `region`. Errors: ConsoleError.
+    Takes of the options: `aws` and `region`, which for this shell's account is the shell's unless it is named. Errors:
+    ConsoleError.
     """
     from coldspan_console.running import aws
 
     word = options["aws"] or os.environ.get("AWS_ENDPOINT_URL")
-    found: dict[str, Any] = {
-        "aws_endpoint": stack.enter_context(aws.endpoint(word, project, options["region"], output)),
-        "region": options["region"],
-    }
     if word == aws.ACCOUNT:
         from coldspan_console.account.session import Account
 
-        found |= {"credentials": aws.credentials(), "account": Account(options["region"])}
-    return found
+        account = Account(options["region"] if _is_given("region") else None)
+        return {"credentials": aws.credentials(), "account": account, "region": account.region}
+    endpoint = stack.enter_context(aws.endpoint(word, project, options["region"], output))
+    return {"aws_endpoint": endpoint, "region": options["region"]}
+
+
+def _is_given(name: str) -> bool:
+    """Whether an option stands on the command line."""
+    from click.core import ParameterSource
+
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _pairs(_: click.Context, parameter: click.Parameter, values: "tuple[str, ...]") -> "dict[str, str]":

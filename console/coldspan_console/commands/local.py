@@ -46,7 +46,7 @@ COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
                    "The service waits 60.")  # fmt: skip
 @choosing.variable_options
 @click.option("--aws", help=choosing.AWS_HELP)
-@click.option("--region", default="eu-west-1", show_default=True)
+@click.option("--region", default="eu-west-1", help="[eu-west-1; with --aws account this shell's]")
 @click.option("--python", help="The interpreter. [the project's .venv, or the runtime's version]")
 @click.option("--layer/--no-layer", default=True, help="Add the recorder where the template does not. [yes]")
 @click.option("--black-box", is_flag=True, help="Add the second layer, too.")

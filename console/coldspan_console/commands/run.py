@@ -54,7 +54,7 @@ KEPT = "coldspan show {} · coldspan report"
 @click.option("--black-box", is_flag=True, help="Add the second layer, too.")
 @click.option("--install/--no-install", default=True, help="Install what requirements.txt names, into a cache. [yes]")
 @click.option("--aws", help=choosing.AWS_HELP)
-@click.option("--region", default="eu-west-1", show_default=True)
+@click.option("--region", default="eu-west-1", help="[eu-west-1; with --aws account this shell's]")
 @click.option("--tenant", help="The tenant id of the invocations.")
 @click.option("--cold", is_flag=True, help="A new environment for each invocation.")
 @click.option("--provisioned", is_flag=True, help="Start as provisioned concurrency does.")

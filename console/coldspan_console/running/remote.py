@@ -38,7 +38,7 @@ def folder(arn: str, python: "Interpreter", account: "Account | None", *, instal
     name = found["name"]
     target = layers.cache_folder() / "layers" / "-".join([name, found["version"], found["account"], found["region"]])
     if not target.is_dir() and account is not None:
-        _bring(arn, target, account)
+        _bring(arn, target, account if account.region == found["region"] else account.elsewhere(found["region"]))
     if target.is_dir():
         return target, ""
     wanted = next((package for pattern, package in PUBLISHED if pattern.fullmatch(name)), None)
