@@ -143,7 +143,7 @@ def test_a_function_that_fails_with_the_import_moved_says_how(function, blame):
 
 def test_byte_code_is_tried_where_there_is_none(function, blame):
     """Lambda compiles at every cold start what comes without."""
-    many = "\n".join(f"def f{number}(a, b=1):\n    return [a for _ in range(b) if {number}]" for number in range(3_000))
+    many = "\n".join(f"def f{number}(a, b=1):\n    return [a for _ in range(b) if {number}]" for number in range(9_000))
     folder = function(app="import large\ndef handler(event, context):\n    return 1\n", large=many + "\n")
     _, found, _ = blame("app.handler", "--runs", "3", "--json")
     (tried,) = [one for one in found["what_if"] if one["kind"] == "compiled"]
