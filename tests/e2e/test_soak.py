@@ -110,6 +110,8 @@ def test_every_invocation_is_told_once(layer, black_box, layers, capsys):
                     collector.answers += [chance.choice(REFUSALS) for _ in range(chance.randrange(1, 6))]
                 before = len(running.started())
                 answered = running.ask(**event)
+                # Its log is read behind it; what it refuses after a reset, at times, it has not started.
+                running.emulator.wait_for(lambda _, before=before: len(running.started()) > before, 2)
                 for request_id in running.started()[before:]:
                     ends[request_id] = event.get("end")
                 if answered.status == 200 and number >= count * (1 - STILL):
