@@ -31,6 +31,7 @@ KILLED = 0.02  # share of the invocations
 REFUSED = 0.003  # share of the invocations before which the destination begins to refuse some requests
 STILL = 0.25  # share of the invocations at the end, of which none is killed: what is held must not grow
 REFUSALS = (503, 429, CLOSE)
+LIBRARIES = 2_000  # invocations after which the exporters have loaded all that they load
 GROWTH = {"fds": 0, "threads": 0, "rss": 3 << 20}
 
 pytestmark = [
@@ -64,6 +65,14 @@ class Soaked(Running):
                 descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
                 resident += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         return {"fds": descriptors, "rss": resident}
+
+    def lost(self):
+        """How many records could not be written, by what was counted: nobody read the log for too long."""
+        counted = 0
+        for document in self.documents():
+            counted += document.get("refused", {}).get("line_unwritten", 0)
+            counted += sum(count for name, count in document.get("dropped", {}).items() if name.startswith("lines_"))
+        return counted
 
     def exported(self):
         """(spans of invocations that were counted as dropped or may have been, by reason)."""
@@ -148,9 +157,10 @@ def check(running, ends, held, spans, layers):
         if "outcome" in record:
             records[record["request_id"]].append(record)
     assert len(set(started)) == len(started)
-    missing = [each for each in started if each not in records]
-    twice = [each for each in started if len(records[each]) > 1]
-    assert (missing, twice) == ([], []), (missing, twice)
+    missing = {each: ends.get(each, "?") for each in started if each not in records}
+    twice = {each: ends.get(each, "?") for each in started if len(records[each]) > 1}
+    assert twice == {}
+    assert len(missing) <= running.lost(), missing
     wrong = {
         each: (end, records[each][0]["outcome"], records[each][0].get("evidence"))
         for each, end in ends.items()
@@ -159,25 +169,28 @@ def check(running, ends, held, spans, layers):
     assert wrong == {}
     assert [record["errors"] for found in records.values() for record in found if "errors" in record] == []
     assert [found for found in running.documents() if "BlackBoxFaults" in found] == []
-    first, last = held[len(held) // 4], held[-1]
+    first, last = held[len(held) // 2], held[-1]
     assert {name: last[name] - first[name] for name in GROWTH if last[name] - first[name] > GROWTH[name]} == {}
     if layers == "both":
         lost = [each for each in started if not spans[each]]
         assert len(lost) <= sum(running.exported().values()), lost
-        grown = last["extension"]["rss"] - first["extension"]["rss"]
-        assert (last["extension"]["fds"], grown < 12 << 20) == (first["extension"]["fds"], True), held[-1]
+        if len(held) > LIBRARIES:
+            grown = {name: last["extension"][name] - first["extension"][name] for name in ("fds", "rss")}
+            assert grown["fds"] <= 0, grown
+            assert grown["rss"] < 12 << 20, grown
 
 
 def report(running, ends, held, spans, layers, count, seed, took_s, code, capsys):
     """Print the figures, and keep them where they are asked for."""
     told = collections.Counter(end or "answered" for end in ends.values())
-    first, last = held[len(held) // 4], held[-1]
+    first, last = held[len(held) // 2], held[-1]
     figures = {
         "layers": layers, "seed": seed, "asked": count, "started": len(running.started()), "ends": dict(told),
-        "records": sum("outcome" in record for record in running.records()),
+        "records": len({record["request_id"] for record in running.records() if "outcome" in record}),
         "exported": sum(1 for each in running.started() if spans[each]),
         "export_dropped": dict(running.exported()),
-        "grown": {name: last[name] - first[name] for name in GROWTH},
+        "lost": running.lost(), "grown": {name: last[name] - first[name] for name in GROWTH},
+        "extension_grown": {name: last["extension"][name] - first["extension"][name] for name in ("fds", "rss")},
         "exit_code": code, "seconds": round(took_s),
     }  # fmt: skip
     with capsys.disabled():

@@ -143,6 +143,23 @@ def test_a_kill_has_the_facts_of_the_function_as_every_record_has_promise_4(proc
     assert (record["function_version"], record["memory_mb"]) == ("7", 512)
 
 
+def test_what_nobody_has_read_is_told_again_by_whoever_claims_it_next(process, watching):
+    """A log that is not read for 100 ms lost the record for good: it was counted, and the journal deleted."""
+    process.begin("r1")
+    process.close()
+    write = watching.deaths._lines._write
+    watching.deaths._lines._write = lambda _: False
+    watching.deaths._lines.counts = watching.counts
+    assert watching.deaths.tell() == 0
+    assert (watching.exported, watching.counts.refusals) == ([], {"line_late": 1})
+    watching.counts.refusals.clear()
+    watching.deaths._lines._write = write
+    (record,) = watching.tell()
+    assert (record["request_id"], record["outcome"]) == ("r1", "crash")
+    assert [line["request_id"] for line in watching.exported] == ["r1"]
+    assert [path.name for path in watching.folder.iterdir() if "-" in path.name] == []
+
+
 # --- without a journal ------------------------------------------------------------------------------------------------
 
 

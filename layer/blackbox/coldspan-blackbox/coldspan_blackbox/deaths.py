@@ -20,7 +20,7 @@ AT_ONCE, ROUNDS = 16, 8  # a Managed Instance has up to 64 workers
 class Deaths:
     """Watches the journals' folder. Whoever claims a journal tells it: this process, or the function's next init."""
 
-    __slots__ = ("_boot_id", "_counts", "_encoder", "_folder", "_lines", "_platform", "_settings", "_told")
+    __slots__ = ("_boot_id", "_counts", "_encoder", "_folder", "_is_left", "_lines", "_platform", "_settings", "_told")
 
     def __init__(self, settings: "Settings", lines: "Lines", platform: "PlatformFacts", counts: "Counts") -> None:
         self._settings = settings
@@ -29,6 +29,7 @@ class Deaths:
         self._platform = platform
         self._counts = counts
         self._boot_id = ""
+        self._is_left = False  # the journal that is being told: nobody read what was written
         self._told: "list[str]" = []  # request ids
         self._encoder: "Any" = None
 
@@ -72,11 +73,12 @@ class Deaths:
         for _ in range(ROUNDS):
             found = claim(self._folder, self._boot_id, AT_ONCE)
             for claimed in found:
+                self._is_left = False
                 done = self._counts.attempt("post_mortem", self._tell, claimed, died_ns, reason, more or {})
                 if done is None:  # left as it is, it would be tried again by every init to come
                     self._counts.refuse("journal_untold")
                 told += done or 0
-                self._counts.attempt("forget", claimed.forget)
+                self._counts.attempt("forget", claimed.close if self._is_left else claimed.forget)
             if len(found) < AT_ONCE:
                 break
         return told
@@ -144,7 +146,9 @@ class Deaths:
             if request is not None and request.facts:
                 facts["platform"] = dict(request.facts)
             own, *others = encoder.invocation_lines(invocation, results, facts)
-            self._lines.put(own, *placed([own], invocation))
+            if not self._lines.put(own, b"".join(placed([own], invocation)), again=True):
+                self._is_left = True  # for the next hunt, or the next init
+                break
             self._told = [*self._told[1 - REMEMBERED :], invocation.request_id]
             claimed.told(invocation.serial)  # at once: whoever claims it after our own end is not to tell it again
             for line in others:
@@ -154,7 +158,7 @@ class Deaths:
         for name, count in encoder.drops.items():
             self._counts.refusals[name] = self._counts.refusals.get(name, 0) + count
         encoder.drops.clear()
-        return len(told)
+        return 0 if self._is_left else len(told)
 
     def _facts(self) -> "dict[str, Any]":
         """What the recorder says of the function in each record."""

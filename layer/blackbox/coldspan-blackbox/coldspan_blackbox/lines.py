@@ -120,12 +120,17 @@ class Lines:
         """One line. timestamp_ms: epoch ms, 0 for now."""
         self.put(self.encode(metrics, properties, timestamp_ms or time_ns() // 1_000_000))
 
-    def put(self, line: bytes, exported: bytes = b"") -> None:
-        """Write a line that is encoded, newline included, and hand it to the exporters, or what they are to have."""
-        if self.enabled and not self._write(line) and self.counts is not None:
-            self.counts.refuse("line_unwritten")
-        if self.export is not None:
+    def put(self, line: bytes, exported: bytes = b"", again: bool = False) -> bool:
+        """Write a line that is encoded, newline included, and hand it to the exporters, or what they are to have.
+
+        Gives whether it could be written; the exporters then have it all the same, unless it is to be tried `again`.
+        """
+        written = not self.enabled or self._write(line)
+        if not written and self.counts is not None:
+            self.counts.refuse("line_late" if again else "line_unwritten")
+        if self.export is not None and (written or not again):
             self.export(exported or line)
+        return written
 
     def encode(self, metrics: "dict[str, float]", properties: "dict[str, Any]", timestamp_ms: int) -> bytes:
         """The line's bytes. Source: CloudWatch EMF specification; at most 100 metrics, which none of ours nears."""
