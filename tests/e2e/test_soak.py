@@ -192,7 +192,8 @@ def report(running, ends, held, spans, layers, count, seed, took_s, code, capsys
         "records": len({record["request_id"] for record in running.records() if "outcome" in record}),
         "exported": sum(1 for each in running.started() if spans[each]),
         "export_dropped": dict(running.exported()),
-        "refused": len(running.refused), "lost": running.lost(), "grown": {name: last[name] - first[name] for name in GROWTH},
+        "refused": len(running.refused), "lost": running.lost(),
+        "grown": {name: last[name] - first[name] for name in GROWTH},
         "extension_grown": {name: last["extension"][name] - first["extension"][name] for name in ("fds", "rss")},
         "exit_code": code, "seconds": round(took_s),
     }  # fmt: skip
